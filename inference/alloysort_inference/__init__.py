@@ -1,0 +1,1 @@
+"""From a piece on the belt to a decision: front end, engine, policy and service, without torch."""

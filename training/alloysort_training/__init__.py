@@ -1,0 +1,1 @@
+"""Fit, calibrate, export and evaluate; the only package that needs torch."""
