@@ -108,7 +108,7 @@ def resample(
 
 
 def prepare_image(rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """(height, width, 3) RGB to (size, size, 3): the longer side fits, the edge repeats, nothing stretches."""
+    """(height, width, 3) RGB to (size, size, 3): the longer side fits, the edge repeats."""
     height, width = rgb.shape[:2]
     scale = size / max(height, width)
     shape = (max(1, round(width * scale)), max(1, round(height * scale)))

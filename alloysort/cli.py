@@ -1,0 +1,203 @@
+"""The `alloysort` command.
+
+What a command needs is imported inside it, so that help and completion stay fast.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+
+import typer
+
+from alloysort import data_commands
+from alloysort_datasets.errors import AlloysortError, ImageError, SpectrumError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from alloysort_inference.answer import Answer
+
+NEEDS_TRAINING: Final = ("torch", "torchvision", "lightning", "onnx", "onnxscript", "sklearn")
+SHOWN_FAMILIES: Final = 5
+
+app = typer.Typer(
+    name="alloysort",
+    help="Sort metal scrap by alloy: LIBS spectra and pictures in, eject decisions out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(data_commands.app, name="data")
+
+BundleOption = Annotated[
+    Path | None,
+    typer.Option("--bundle", help="Folder of a released model; the newest shipped one if absent."),
+]
+RecipeOption = Annotated[
+    str | None, typer.Option("--recipe", help="Name of a shipped recipe, or path of a TOML file.")
+]
+
+
+def main() -> NoReturn:
+    """Run the command; errors raised on purpose become one line on stderr and exit code 1."""
+    try:
+        app()
+    except AlloysortError as error:
+        fail(str(error))
+    sys.exit(0)
+
+
+def fail(message: str) -> NoReturn:
+    """Say in one line what is at fault, and exit with 1."""
+    typer.echo(f"alloysort: error: {' '.join(message.split())}", err=True)
+    sys.exit(1)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"alloysort {version('alloysort')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Sort metal scrap by alloy: LIBS spectra and pictures in, eject decisions out."""
+
+
+@app.command()
+def classify(
+    bundle: BundleOption = None,
+    recipe: RecipeOption = None,
+    spectrum: Annotated[
+        Path | None, typer.Option(help="Spectrum file: wavelength (nm or Å) and counts, any common layout.")
+    ] = None,
+    image: Annotated[Path | None, typer.Option(help="Picture of the piece: JPEG or PNG.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+) -> None:
+    """Say what one piece is and where the recipe sends it."""
+    if spectrum is None and image is None:
+        raise typer.BadParameter("give --spectrum, --image or both")
+    from alloysort_inference.classify import open_classifier, read_upload
+    from alloysort_inference.recipe import DEFAULT_RECIPE
+
+    signal = None if spectrum is None else read_upload(spectrum, SpectrumError)
+    picture = None if image is None else read_upload(image, ImageError)
+    classifier = open_classifier(bundle, recipe or DEFAULT_RECIPE)
+    answer = classifier.classify(signal, picture)
+    if as_json:
+        typer.echo(answer.model_dump_json(indent=2))
+    else:
+        _show(answer)
+
+
+@app.command()
+def serve(
+    bundle: BundleOption = None,
+    recipe: RecipeOption = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; 127.0.0.1 if absent.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 8000 if absent, 0 takes a free one.")] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="Append every decision to this file, as JSON lines.")
+    ] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Sort a generated stream of pieces beside.")] = False,
+    rate: Annotated[
+        float, typer.Option(help="Pieces a second of the demonstration.", min=0.1, max=10_000)
+    ] = 20.0,
+) -> None:
+    """Serve a model over HTTP until Ctrl-C.
+
+    Options also come from the environment as ALLOYSORT_<NAME>, and there only PROVIDERS, THREADS, WORKERS and
+    MAX_BODY_MB.
+    """
+    from rich.console import Console
+
+    from alloysort_inference.serve import Stream
+    from alloysort_inference.serve import serve as run_service
+    from alloysort_inference.settings import read_settings
+
+    settings = read_settings(os.environ, bundle=bundle, recipe=recipe, host=host, port=port, log=log)
+    stream = None
+    if demo:
+        from alloysort.demo_stream import open_stream
+
+        pieces, instruments = open_stream()
+        stream = Stream(pieces, instruments, rate)
+    run_service(settings, Console(), stream)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="Training configuration, TOML.")],
+    data: Annotated[list[Path], typer.Option("--data", help="Piece table; may be given several times.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the run; one that is there is resumed.")],
+) -> None:
+    """Train a model on piece tables."""
+    with _training_extra():
+        from alloysort_training.train import train as run_training
+    run_training(config, data, out)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the bundle to write.")],
+    name: Annotated[str | None, typer.Option(help="Name of the bundle; the folder's if absent.")] = None,
+) -> None:
+    """Turn a training run into a bundle; refuses if torch and onnxruntime disagree."""
+    with _training_extra():
+        from alloysort_training.export import export as run_export
+    run_export(run, out, name)
+
+
+@contextmanager
+def _training_extra() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in NEEDS_TRAINING:
+            raise
+        raise AlloysortError(f"this needs {missing}: pip install 'alloysort[training]'") from None
+
+
+def _show(answer: Answer) -> None:
+    from rich.console import Console
+
+    console = Console()
+    way = "eject" if answer.eject else "let pass"
+    console.print(f"[bold]{answer.family}[/]  →  [bold]{answer.outlet}[/] ({way}; {answer.reason})")
+    console.print(
+        f"accepted as aluminium: {'yes' if answer.accepted_as_aluminium else 'no'}   "
+        f"novelty {answer.novelty:.2f}{' (novel)' if answer.novel else ''}   "
+        f"quality: {', '.join(answer.quality) or 'good'}   {answer.timing_ms.total:.1f} ms"
+    )
+    console.print(_families_table(answer), _composition_table(answer))
+
+
+def _families_table(answer: Answer) -> Table:
+    from rich.table import Table
+
+    table = Table("family", "probability")
+    likely = sorted(answer.probabilities.items(), key=lambda item: -item[1])[:SHOWN_FAMILIES]
+    for family, probability in likely:
+        table.add_row(family, f"{probability:.3f}")
+    return table
+
+
+def _composition_table(answer: Answer) -> Table:
+    from rich.table import Table
+
+    table = Table("element", "wt%", "± sigma")
+    for element, content in answer.composition.items():
+        table.add_row(element, f"{content.wt_pct:.3f}", f"{content.sigma:.3f}")
+    return table

@@ -1,0 +1,107 @@
+"""`alloysort data`: make, bring in and check piece tables.
+
+What a command needs is imported inside it, so that help and completion stay fast.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+app = typer.Typer(name="data", help="Make, bring in and check piece tables.", no_args_is_help=True)
+
+
+@app.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of photos, spectra and labels.csv.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the new piece table.")],
+    skip_faulty: Annotated[
+        bool, typer.Option("--skip-faulty", help="Leave out pieces with a fault and import the rest.")
+    ] = False,
+) -> None:
+    """Turn photos, spectra of any common layout and CSV labels into a piece table.
+
+    Files that share a folder and stem are one piece; a folder named as a family gives the family; labels.csv
+    overrides. Every fault is named; exit 1 if there is any, unless --skip-faulty.
+    """
+    from alloysort_datasets.importer import import_pieces
+
+    console = Console(stderr=True)
+    with _progress(console) as bar:
+        task = bar.add_task("import", total=None)
+        report = import_pieces(
+            source, out, skip_faulty, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    for fault in report.faults:
+        typer.echo(str(fault), err=True)
+    if report.ignored_columns:
+        typer.echo(f"labels.csv: columns left out: {', '.join(report.ignored_columns)}", err=True)
+    if report.left_out:
+        typer.echo(f"{report.left_out} files left out: neither photo nor spectrum of a piece", err=True)
+    if not report.written:
+        typer.echo(f"{len(report.faults)} faults, nothing written", err=True)
+        raise typer.Exit(1)
+    typer.echo(
+        f"{out}: {report.pieces} pieces, {report.images} with a picture, {report.spectra} with spectra of "
+        f"{report.instruments} instruments"
+        + (f", {len(report.faults)} faults skipped" if report.faults else "")
+    )
+
+
+@app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a piece table.")],
+) -> None:
+    """Name every fault of a piece table with its file and row; exit 1 if there is any."""
+    from alloysort_datasets.check import check_table
+    from alloysort_datasets.table import count_pieces
+
+    faults = check_table(folder)
+    for fault in faults:
+        typer.echo(str(fault))
+    if faults:
+        typer.echo(f"{folder}: {len(faults)} faults", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"{folder}: {count_pieces(folder)} pieces, no faults")
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Argument(help="Folder of the piece table; one that was begun goes on.")],
+    pieces: Annotated[int, typer.Option(help="How many pieces.", min=1)],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same pieces.", min=0)] = 0,
+    images: Annotated[str, typer.Option(help="none, or fast: painted without a renderer.")] = "fast",
+    preset: Annotated[
+        str,
+        typer.Option(help="Spectrometer: mixed, random, compact, three-channel, broadband, echelle, mini."),
+    ] = "mixed",
+    mix: Annotated[str, typer.Option(help="Scrap stream: balanced, zorba, twitch.")] = "balanced",
+    shots: Annotated[int, typer.Option(help="Laser pulses a piece.", min=1)] = 3,
+    workers: Annotated[int | None, typer.Option(help="Processes; one a core if absent.", min=1)] = None,
+) -> None:
+    """Simulate pieces of known alloys: spectra by plasma physics, pictures painted; every table says so."""
+    from alloysort_datasets.simulate import Simulation
+    from alloysort_datasets.simulate import simulate as run
+
+    simulation = Simulation(pieces, seed, cast(Any, images), preset, mix, shots)
+    with _progress(Console(stderr=True)) as bar:
+        task = bar.add_task("simulate", total=pieces)
+        for done in run(out, simulation, workers or os.cpu_count() or 1):
+            bar.update(task, completed=done)
+    typer.echo(f"{out}: {pieces} simulated pieces, seed {seed}")
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )

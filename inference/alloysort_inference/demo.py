@@ -1,0 +1,269 @@
+"""A live demonstration: a stream of pieces, sorted by the classifier that serves, shown in the terminal."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Final, Protocol
+
+import numpy as np
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from alloysort_datasets.errors import DataError
+from alloysort_datasets.piece import Instrument, Piece
+from alloysort_inference.answer import Answer
+from alloysort_inference.classify import Classifier, Upload
+from alloysort_inference.frontend import Spectrum
+from alloysort_inference.log import DecisionLog
+
+LAST: Final = 12  # decisions on show
+RECENT: Final = 1000  # pieces behind the latency percentiles
+RATE_WINDOW: Final = 200  # pieces behind the throughput
+REFRESH_S: Final = 0.25
+LINE_EVERY_S: Final = 1.0
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """One line of the demonstration: an answer, and the truth where known."""
+
+    answer: Answer
+    truth: str | None
+
+
+@dataclass
+class Tally:
+    """Running figures of a demonstration.
+
+    Attributes:
+        pieces: how many were sorted.
+        refused: how many could not be used at all; they go to the default outlet and count there too.
+        known, right: pieces whose family is known, and how many of them got it.
+        outlets: pieces per outlet.
+    """
+
+    pieces: int = 0
+    refused: int = 0
+    known: int = 0
+    right: int = 0
+    outlets: Counter[str] = field(default_factory=Counter)
+    last: deque[Sorted] = field(default_factory=lambda: deque(maxlen=LAST))
+    _latency_ms: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+    _moments_s: deque[float] = field(default_factory=lambda: deque(maxlen=RATE_WINDOW))
+
+    def add(self, answer: Answer, truth: str | None) -> None:
+        """Count a decision."""
+        self._count(answer.outlet)
+        self.known += truth is not None
+        self.right += truth == answer.family
+        self.last.append(Sorted(answer, truth))
+        self._latency_ms.append(answer.timing_ms.total)
+
+    def refuse(self, default_outlet: str) -> None:
+        """Count a piece of which nothing could be used."""
+        self._count(default_outlet)
+        self.refused += 1
+
+    def _count(self, outlet: str) -> None:
+        self.pieces += 1
+        self.outlets[outlet] += 1
+        self._moments_s.append(perf_counter())
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of the known families that were named right; None before the first."""
+        return self.right / self.known if self.known else None
+
+    @property
+    def pieces_per_s(self) -> float:
+        """Throughput over the last RATE_WINDOW pieces."""
+        span = self._moments_s[-1] - self._moments_s[0] if len(self._moments_s) > 1 else 0.0
+        return (len(self._moments_s) - 1) / span if span else 0.0
+
+    def latency_ms(self, percentile: float) -> float:
+        """A percentile over the last RECENT pieces; 0 before the first."""
+        return float(np.percentile(self._latency_ms, percentile)) if self._latency_ms else 0.0
+
+    def line(self) -> str:
+        """Everything in one plain line."""
+        outlets = ", ".join(f"{outlet} {count}" for outlet, count in sorted(self.outlets.items()))
+        return (
+            f"{self.pieces} pieces, {self.pieces_per_s:.1f}/s, accuracy {share(self.accuracy)}, "
+            f"p50 {self.latency_ms(50):.1f} ms, p99 {self.latency_ms(99):.1f} ms, "
+            f"refused {self.refused} | {outlets}"
+        )
+
+
+def run_demo(
+    classifier: Classifier,
+    pieces: Iterable[Piece],
+    instruments: Mapping[str, Instrument],
+    rate_per_s: float,
+    console: Console,
+    stop: threading.Event,
+    *,
+    title: str = "",
+    log: DecisionLog | None = None,
+) -> Tally:
+    """Sort a stream of pieces at a steady rate until it ends or `stop` is set.
+
+    Args:
+        classifier: the one that serves.
+        pieces: the stream; a piece that takes long to come slows the demonstration, it is never skipped.
+        instruments: by name, as the pieces name them.
+        rate_per_s: pieces a second.
+        console: a terminal gets a live table, anything else a plain line every second.
+        stop: ends the demonstration between two pieces.
+        title: stands above the table.
+        log: gets every decision.
+
+    Raises:
+        DataError: a piece names an instrument that is not given.
+        AlloysortError: the model does not run, or the log cannot be written.
+    """
+    tally = Tally()
+    with _display(console, tally, title) as show:
+        for piece in paced(pieces, rate_per_s, stop):
+            sort_piece(classifier, piece, instruments, tally, log)
+            show.update()
+    console.print(f"demo: {tally.line()}", highlight=False, soft_wrap=True)
+    return tally
+
+
+def sort_piece(
+    classifier: Classifier,
+    piece: Piece,
+    instruments: Mapping[str, Instrument],
+    tally: Tally,
+    log: DecisionLog | None,
+) -> None:
+    """Classify one piece and count it.
+
+    Raises:
+        DataError: the piece names an instrument that is not given.
+    """
+    instrument = instrument_of(piece, instruments)
+    try:
+        spectrum = sensed_spectrum(piece, instrument)
+        image = None if piece.image is None else Upload(f"image of {piece.piece_id}", piece.image)
+        answer = classifier.classify(spectrum, image, piece_id=piece.piece_id)
+    except DataError:
+        tally.refuse(classifier.recipe.default)
+        return
+    tally.add(answer, piece.family)
+    if log is not None:
+        log.write(answer, piece.batch)
+
+
+def instrument_of(piece: Piece, instruments: Mapping[str, Instrument]) -> Instrument | None:
+    """The instrument behind a piece's spectra; None where it names none.
+
+    Raises:
+        DataError: it names one that is not given.
+    """
+    if piece.instrument is None:
+        return None
+    if piece.instrument not in instruments:
+        raise DataError(
+            f"piece {piece.piece_id!r}: instrument {piece.instrument!r} is none of {sorted(instruments)}"
+        )
+    return instruments[piece.instrument]
+
+
+def sensed_spectrum(piece: Piece, instrument: Instrument | None) -> Spectrum | None:
+    """What the spectrometer saw of a piece; None where the laser hit nothing."""
+    if piece.spectra is None or instrument is None:
+        return None
+    return Spectrum(instrument.wavelength_nm, piece.spectra, instrument.saturation_counts)
+
+
+def paced(pieces: Iterable[Piece], rate_per_s: float, stop: threading.Event) -> Iterator[Piece]:
+    """The pieces, no faster than the rate; a late one does not make the next hurry."""
+    due_s = perf_counter()
+    for piece in pieces:
+        if stop.wait(max(0.0, due_s - perf_counter())):
+            return
+        yield piece
+        due_s = max(due_s + 1 / rate_per_s, perf_counter())
+
+
+def render(tally: Tally, title: str) -> Group:
+    """The live view."""
+    head = Text(title, style="bold")
+    figures = Text(
+        f"{tally.pieces} pieces   {tally.pieces_per_s:.1f}/s   accuracy {share(tally.accuracy)}   "
+        f"p50 {tally.latency_ms(50):.1f} ms   p99 {tally.latency_ms(99):.1f} ms   refused {tally.refused}"
+    )
+    return Group(head, figures, _outlet_table(tally), _decision_table(tally))
+
+
+def share(value: float | None) -> str:
+    """A share for people."""
+    return "unknown" if value is None else f"{100 * value:.1f} %"
+
+
+class _Show(Protocol):
+    def update(self) -> None: ...
+
+
+class _LiveTable:
+    def __init__(self, live: Live, tally: Tally, title: str) -> None:
+        self._live, self._tally, self._title = live, tally, title
+        self._shown_s = 0.0
+
+    def update(self) -> None:
+        if perf_counter() - self._shown_s >= REFRESH_S:
+            self._live.update(render(self._tally, self._title), refresh=True)
+            self._shown_s = perf_counter()
+
+
+class _PlainLines:
+    def __init__(self, console: Console, tally: Tally) -> None:
+        self._console, self._tally = console, tally
+        self._shown_s = perf_counter()
+
+    def update(self) -> None:
+        if perf_counter() - self._shown_s >= LINE_EVERY_S:
+            self._console.print(f"demo: {self._tally.line()}", highlight=False, soft_wrap=True)
+            self._shown_s = perf_counter()
+
+
+@contextmanager
+def _display(console: Console, tally: Tally, title: str) -> Iterator[_Show]:
+    if not console.is_terminal:
+        yield _PlainLines(console, tally)
+        return
+    with Live(render(tally, title), console=console, auto_refresh=False, transient=True) as live:
+        yield _LiveTable(live, tally, title)
+
+
+def _outlet_table(tally: Tally) -> Table:
+    table = Table("outlet", "pieces", "share")
+    for outlet, count in sorted(tally.outlets.items()):
+        table.add_row(outlet, str(count), share(count / tally.pieces))
+    return table
+
+
+def _decision_table(tally: Tally) -> Table:
+    table = Table("piece", "is", "named", "sure", "outlet", "eject", "why", "ms")
+    for entry in reversed(tally.last):
+        answer, truth = entry.answer, entry.truth
+        style = "" if truth in (None, answer.family) else "red"
+        table.add_row(
+            answer.piece_id[-8:],
+            truth or "?",
+            Text(answer.family, style),
+            f"{answer.probabilities[answer.family]:.2f}",
+            answer.outlet,
+            "eject" if answer.eject else "",
+            answer.reason.partition(":")[0],
+            f"{answer.timing_ms.total:.1f}",
+        )
+    return table

@@ -1,0 +1,100 @@
+"""The parts of a multipart/form-data body (RFC 7578), all in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from python_multipart import MultipartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
+
+from alloysort_datasets.errors import DataError
+
+MAX_PARTS = 16
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part.
+
+    Attributes:
+        name: of the form field.
+        filename: None for a text field.
+        content: its bytes.
+    """
+
+    name: str
+    filename: str | None
+    content: bytes
+
+
+def parse_parts(body: bytes, content_type: str) -> list[Part]:
+    """All parts, in order.
+
+    Args:
+        body: the whole body.
+        content_type: the header, with its boundary.
+
+    Raises:
+        DataError: no boundary, malformed, cut off before the closing boundary, or too many parts.
+    """
+    boundary = parse_options_header(content_type)[1].get(b"boundary")
+    if not boundary:
+        raise DataError("multipart body: the Content-Type header names no boundary")
+    collector = _Collector()
+    try:
+        parser = MultipartParser(boundary, collector.callbacks())  # type: ignore[arg-type]
+        parser.write(body)
+    except FormParserError as error:
+        raise DataError(f"multipart body: malformed: {error}") from None
+    if not collector.closed:
+        raise DataError("multipart body: cut off before its closing boundary")
+    return collector.parts
+
+
+@dataclass
+class _Collector:
+    parts: list[Part] = field(default_factory=list)
+    closed: bool = False
+    _headers: dict[bytes, bytes] = field(default_factory=dict)
+    _name: bytearray = field(default_factory=bytearray)
+    _value: bytearray = field(default_factory=bytearray)
+    _content: bytearray = field(default_factory=bytearray)
+
+    def callbacks(self) -> dict[str, object]:
+        events = ("part_begin", "header_field", "header_value", "header_end", "part_data", "part_end", "end")
+        return {f"on_{event}": getattr(self, event) for event in events}
+
+    def part_begin(self) -> None:
+        if len(self.parts) == MAX_PARTS:
+            raise DataError(f"multipart body: over {MAX_PARTS} parts")
+        self._headers, self._content = {}, bytearray()
+
+    def header_field(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def header_end(self) -> None:
+        self._headers[bytes(self._name).lower()] = bytes(self._value)
+        self._name, self._value = bytearray(), bytearray()
+
+    def part_data(self, data: bytes, start: int, end: int) -> None:
+        self._content += memoryview(data)[start:end]
+
+    def part_end(self) -> None:
+        _, options = parse_options_header(self._headers.get(b"content-disposition"))
+        if b"name" not in options:
+            raise DataError("multipart body: a part without a name in its Content-Disposition header")
+        filename = options.get(b"filename")
+        self.parts.append(
+            Part(
+                options[b"name"].decode(errors="replace"),
+                None if filename is None else filename.decode(errors="replace"),
+                bytes(self._content),
+            )
+        )
+
+    def end(self) -> None:
+        self.closed = True

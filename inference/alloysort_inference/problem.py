@@ -1,0 +1,82 @@
+"""Errors over HTTP: `application/problem+json` (RFC 9457), one line each, never a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from alloysort_datasets.errors import AlloysortError, DataError
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457)."""
+
+    type: str = Field(default="about:blank", description="no further page: the status says what kind it is")
+    title: str = Field(description="the status in words")
+    status: int = Field(description="the HTTP status")
+    detail: str = Field(description="what is at fault and what would be right, in one line")
+
+
+def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """A problem as a response."""
+    content = Problem(title=HTTPStatus(status).phrase, status=status, detail=one_line(detail))
+    return JSONResponse(content.model_dump(), status, dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def one_line(text: str) -> str:
+    """The text with every run of white space as one blank, and nothing unprintable."""
+    return "".join(
+        char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in " ".join(text.split())
+    )
+
+
+def describe(*statuses: int) -> dict[int | str, dict[str, object]]:
+    """The problems a route can answer with, for its OpenAPI document."""
+    schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: schema}}
+        for status in statuses
+    }
+
+
+def handle_problems(app: FastAPI) -> None:
+    """Make every error of the application a problem."""
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(AlloysortError, _on_purpose)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(Exception, _bug)
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, HTTPException):
+        raise error
+    detail = str(error.detail)
+    if error.status_code == HTTPStatus.NOT_FOUND and detail == HTTPStatus.NOT_FOUND.phrase:
+        detail = f"nothing at {request.url.path}; see /docs for what there is"
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = (error.headers or {}).get("Allow", "other methods")
+        detail = f"{request.url.path} takes {allowed}, not {request.method}"
+    return problem(error.status_code, detail, error.headers)
+
+
+async def _on_purpose(_: Request, error: Exception) -> JSONResponse:
+    theirs = isinstance(error, DataError)
+    return problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY if theirs else HTTPStatus.INTERNAL_SERVER_ERROR, str(error)
+    )
+
+
+async def _gone(_: Request, __: Exception) -> JSONResponse:
+    return problem(HTTPStatus.BAD_REQUEST, "the connection closed before the body was complete")
+
+
+async def _bug(_: Request, __: Exception) -> JSONResponse:
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the server's own output says more")

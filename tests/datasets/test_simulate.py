@@ -1,0 +1,93 @@
+import json
+import os
+
+import numpy as np
+import pytest
+
+from alloysort_datasets import simulate as module
+from alloysort_datasets.check import check_table
+from alloysort_datasets.errors import TableError
+from alloysort_datasets.simulate import RECIPE_FILE, Simulation, simulate, simulate_batch
+from alloysort_datasets.table import read_instruments, read_pieces, table_sha256
+
+
+@pytest.fixture(autouse=True)
+def _small_batches(monkeypatch):
+    monkeypatch.setattr(module, "BATCH_PIECES", 4)
+    monkeypatch.setattr(module, "SHARD_BATCHES", 2)
+
+
+def test_a_table_is_complete_and_without_fault(tmp_path):
+    done = list(simulate(tmp_path / "t", Simulation(11, seed=3, shots=2)))
+    pieces = list(read_pieces(tmp_path / "t"))
+    assert done == [0, 8, 11]
+    assert check_table(tmp_path / "t") == []
+    assert [piece.piece_id for piece in pieces] == [f"sim-3-{n:07d}" for n in range(11)]
+    assert {piece.instrument for piece in pieces} - {None} <= set(read_instruments(tmp_path / "t"))
+    assert all("simulation" in piece.source for piece in pieces)
+
+
+def test_the_same_seed_gives_the_same_table_and_another_seed_another(tmp_path):
+    hashes = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        list(simulate(tmp_path / name, Simulation(6, seed=seed, shots=1)))
+        hashes.append(table_sha256(tmp_path / name))
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_a_killed_run_goes_on_and_ends_alike(tmp_path):
+    simulation = Simulation(20, seed=5, images="none", shots=1)
+    list(simulate(tmp_path / "whole", simulation))
+    halted = simulate(tmp_path / "halted", simulation)
+    next(halted), next(halted)
+    halted.close()
+    assert next(simulate(tmp_path / "halted", simulation)) == 8
+    list(simulate(tmp_path / "halted", simulation))
+    assert table_sha256(tmp_path / "halted") == table_sha256(tmp_path / "whole")
+
+
+def test_a_batch_stands_on_one_side_of_the_split(tmp_path):
+    list(simulate(tmp_path / "t", Simulation(80, seed=1, images="none", shots=1)))
+    sides = {}
+    for piece in read_pieces(tmp_path / "t"):
+        sides.setdefault(piece.batch, set()).add(piece.split)
+    assert all(len(splits) == 1 for splits in sides.values())
+    assert {next(iter(splits)) for splits in sides.values()} == {"train", "calibration", "test"}
+
+
+def test_a_folder_of_another_simulation_is_refused(tmp_path):
+    list(simulate(tmp_path / "t", Simulation(2, seed=1, images="none", shots=1)))
+    with pytest.raises(TableError, match="another simulation"):
+        next(simulate(tmp_path / "t", Simulation(2, seed=2, images="none", shots=1)))
+    assert json.loads((tmp_path / "t" / RECIPE_FILE).read_text())["seed"] == 1
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    with pytest.raises(TableError, match="other files"):
+        next(simulate(tmp_path / "mine", Simulation(2)))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"pieces": 0}, {"shots": 0}, {"seed": -1}, {"images": "oil"}, {"preset": "x"}, {"mix": "x"}]
+)
+def test_wrong_settings_are_named(wrong):
+    with pytest.raises(TableError, match=next(iter(wrong))):
+        Simulation(**{"pieces": 1} | wrong)
+
+
+def test_pieces_have_true_labels():
+    for piece in simulate_batch(Simulation(4, seed=9, images="none", shots=1), 0):
+        assert piece.family is not None
+        assert sum(piece.composition.values()) <= 100.001
+        assert piece.mass_g > 0
+        if piece.spectra is not None:
+            assert np.isfinite(piece.spectra).all()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
+def test_workers_do_not_change_the_table(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    simulation = Simulation(module.BATCH_PIECES * module.SHARD_BATCHES + 3, seed=2, images="none", shots=1)
+    list(simulate(tmp_path / "one", simulation, workers=1))
+    list(simulate(tmp_path / "two", simulation, workers=2))
+    assert table_sha256(tmp_path / "one") == table_sha256(tmp_path / "two")

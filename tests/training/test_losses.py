@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import torch
+
+from alloysort_models.network import Outputs, composition_target
+from alloysort_training.losses import composition_loss, family_loss
+
+NAN = float("nan")
+
+
+def make_outputs(mean: torch.Tensor, log_sigma: float = 0.0) -> Outputs:
+    return Outputs(torch.zeros(2, 19), mean, torch.full_like(mean, log_sigma), torch.zeros(2, 4))
+
+
+def test_unknown_families_do_not_count() -> None:
+    logits = torch.randn(3, 19, generator=torch.Generator().manual_seed(0))
+    some = family_loss(logits, torch.tensor([4, -1, 7]), 0.02)
+    torch.testing.assert_close(some, family_loss(logits[[0, 2]], torch.tensor([4, 7]), 0.02))
+    assert family_loss(logits, torch.tensor([-1, -1, -1]), 0.02) == 0
+
+
+def test_unknown_compositions_neither_count_nor_spoil_the_gradient() -> None:
+    mean = torch.zeros(2, 2, requires_grad=True)
+    loss = composition_loss(make_outputs(mean), torch.tensor([[1.0, NAN], [NAN, NAN]]))
+    loss.backward()
+    assert mean.grad is not None
+    assert mean.grad[0, 0] != 0
+    assert mean.grad.flatten()[1:].tolist() == [0.0, 0.0, 0.0]
+    nothing = composition_loss(make_outputs(mean), torch.full((2, 2), NAN))
+    assert nothing == 0
+
+
+def test_the_best_sigma_is_the_error() -> None:
+    truth = torch.tensor([[3.0], [3.0]])
+    off = composition_target(truth) + torch.tensor([[0.5], [-0.5]])
+    log_sigma = torch.full((2, 1), 0.5).log().requires_grad_()
+    composition_loss(Outputs(torch.zeros(2, 19), off, log_sigma, torch.zeros(2, 4)), truth).backward()
+    assert log_sigma.grad is not None
+    torch.testing.assert_close(log_sigma.grad, torch.zeros(2, 1), atol=1e-5, rtol=0.0)

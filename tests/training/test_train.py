@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from alloysort_datasets.errors import TrainingError
+from alloysort_datasets.piece import Piece
+from alloysort_datasets.table import read_pieces
+from alloysort_training.train import CHECKPOINT, METRICS, load_run, train
+
+pytestmark = pytest.mark.xdist_group("training")
+CONFIGS = Path(__file__).resolve().parents[2] / "training" / "configs"
+TINY = CONFIGS / "tiny.toml"
+
+
+def read_metrics(run: Path) -> list[dict[str, str]]:
+    with (run / METRICS).open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_run(run)[2].state_dict()
+
+
+def test_it_learns(run: Path) -> None:
+    rows = read_metrics(run)
+    assert [int(row["epoch"]) for row in rows] == list(range(8))
+    assert float(rows[-1]["loss"]) < 0.5 * float(rows[0]["loss"])
+    assert float(rows[-1]["calibration_macro_f1"]) > 0.9
+
+
+class Killed(Exception):
+    """Stands for a kill between two epochs."""
+
+
+def test_a_killed_run_goes_on_and_ends_where_an_unbroken_one_does(
+    run: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from alloysort_training.train import MetricsFile
+
+    begin = MetricsFile.on_train_epoch_start
+
+    def die_in_epoch_five(self: MetricsFile, trainer, pl_module) -> None:  # type: ignore[no-untyped-def]
+        if trainer.current_epoch == 5:
+            raise Killed
+        begin(self, trainer, pl_module)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(MetricsFile, "on_train_epoch_start", die_in_epoch_five)
+        train(TINY, [table], tmp_path / "run")
+    assert len(read_metrics(tmp_path / "run")) == 5
+    train(TINY, [table], tmp_path / "run")
+    assert [row["epoch"] for row in read_metrics(tmp_path / "run")] == [str(epoch) for epoch in range(8)]
+    expected, found = weights(run), weights(tmp_path / "run")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_a_finished_run_stays_as_it_is(run: Path, table: Path) -> None:
+    before = (run / METRICS).read_bytes()
+    train(TINY, [table], run)
+    assert (run / METRICS).read_bytes() == before
+
+
+def test_a_run_with_another_config_or_other_data_is_not_overwritten(
+    run: Path, table: Path, tmp_path: Path, write_table: Callable[..., Path]
+) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(TINY.read_text(encoding="utf-8").replace("epochs = 8", "epochs = 9"), encoding="utf-8")
+    with pytest.raises(TrainingError, match="holds a run with another config"):
+        train(other, [table], run)
+    with pytest.raises(TrainingError, match="holds a run on other data"):
+        train(TINY, [write_table(list(read_pieces(table))[5:])], run)
+
+
+def test_an_absent_family_is_said(
+    table: Path, tmp_path: Path, write_table: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    pieces: list[Piece] = [piece for piece in read_pieces(table) if piece.family != "zinc"]
+    one = tmp_path / "one.toml"
+    one.write_text(TINY.read_text(encoding="utf-8").replace("epochs = 8", "epochs = 1"), encoding="utf-8")
+    with caplog.at_level(logging.WARNING, logger="alloysort"):
+        train(
+            one,
+            [write_table(pieces[:100] + [replace(p, split="calibration") for p in pieces[-20:]])],
+            tmp_path / "run",
+        )
+    assert "no training piece of " in caplog.text
+    assert "zinc" in caplog.text
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"no config\.json in it"):
+        load_run(tmp_path)
+
+
+def test_a_run_that_finished_no_epoch_is_refused(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes((run / "config.json").read_bytes())
+    with pytest.raises(TrainingError, match=rf"{CHECKPOINT}: No such file or directory: train first"):
+        load_run(tmp_path)
+    (tmp_path / "config.json").write_text("{", encoding="utf-8")
+    with pytest.raises(TrainingError, match=r"config\.json: not JSON"):
+        load_run(tmp_path)

@@ -1,0 +1,157 @@
+"""What a training run is told; a TOML file holds only its differences from the defaults below."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from alloysort_datasets.errors import TrainingError
+from alloysort_models.bundle import GridSpec
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Network(_Section):
+    """The size of what is trained.
+
+    Attributes:
+        image_size: pixels along a picture's edge.
+        width: factor on the number of filters.
+    """
+
+    image_size: Annotated[int, Field(ge=16, le=1024, multiple_of=16)] = 96
+    width: Annotated[float, Field(gt=0, le=4)] = 1.0
+
+
+class Preparation(_Section):
+    """How pieces become the inputs that are kept for all epochs.
+
+    Attributes:
+        variants: spectra kept of a piece: the mean of all shots, then of random subsets of one to all.
+    """
+
+    variants: Annotated[int, Field(ge=1, le=20)] = 3
+
+
+class Augmentation(_Section):
+    """What training does to every batch, so that the line's instruments and pieces are not news.
+
+    Attributes:
+        image_missing: share of the pieces with both sensors that lose the picture.
+        spectrum_missing: share that lose the spectrum; none loses both.
+        crop: chance that an end of the wavelength range is cut off, for each end.
+        crop_part: what is cut off, at most, of the channels.
+        gap: chance that the range gets a gap.
+        gap_part: how wide, at most, of the channels.
+        shift_channels: wavelength error, at most.
+        gain: standard deviation of the logarithm of the efficiency, smooth over the range.
+        noise: standard deviation, at most, of the mean signal.
+        colour: standard deviation of the logarithm of a colour channel's gain.
+        brightness: standard deviation of the logarithm of a picture's gain.
+    """
+
+    image_missing: Fraction = 0.30
+    spectrum_missing: Fraction = 0.15
+    crop: Fraction = 0.5
+    crop_part: Fraction = 0.3
+    gap: Fraction = 0.3
+    gap_part: Fraction = 0.1
+    shift_channels: NotNegative = 1.0
+    gain: NotNegative = 0.25
+    noise: NotNegative = 0.03
+    colour: NotNegative = 0.10
+    brightness: NotNegative = 0.25
+
+    @model_validator(mode="after")
+    def _leaves_one(self) -> Augmentation:
+        if self.image_missing + self.spectrum_missing > 1:
+            raise ValueError("image_missing + spectrum_missing must not exceed 1: one sensor is always there")
+        return self
+
+
+class Fit(_Section):
+    """The optimiser and its schedule.
+
+    Attributes:
+        epochs: passes over the training pieces.
+        batch_size: pieces in a step, of each process.
+        learning_rate: the peak of the one-cycle schedule.
+        warm_up: part of the steps that climb to it.
+        weight_decay: of AdamW, on matrices only.
+        label_smoothing: share of a family's probability given to all.
+        composition_weight: of the composition loss beside the family loss.
+        gradient_norm: gradients are clipped to it.
+        precision: bf16-mixed is for GPUs; on a CPU it gains nothing once convolutions are channels-last.
+    """
+
+    epochs: Annotated[int, Field(ge=1)] = 24
+    batch_size: Annotated[int, Field(ge=2)] = 256
+    learning_rate: Positive = 3e-3
+    warm_up: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    weight_decay: NotNegative = 0.02
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    composition_weight: NotNegative = 0.5
+    gradient_norm: Positive = 2.0
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+
+
+class Acceptance(_Section):
+    """What the calibration split decides.
+
+    Attributes:
+        accepted_precision: share of the accepted pieces to be right; sets the confidence threshold.
+        novelty_quantile: share of known pieces with a novelty below 1.
+    """
+
+    accepted_precision: Annotated[float, Field(gt=0, lt=1)] = 0.98
+    novelty_quantile: Annotated[float, Field(gt=0.5, lt=1)] = 0.99
+
+
+class Config(_Section):
+    """A training run."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    grid: GridSpec = GridSpec(start_nm=200.0, stop_nm=900.0, channels=2048)
+    network: Network = Network()
+    preparation: Preparation = Preparation()
+    augmentation: Augmentation = Augmentation()
+    fit: Fit = Fit()
+    acceptance: Acceptance = Acceptance()
+
+    @model_validator(mode="after")
+    def _fits_the_network(self) -> Config:
+        if self.grid.channels % 32:
+            raise ValueError(f"grid.channels {self.grid.channels} must divide by 32")
+        if not 0 < self.grid.start_nm < self.grid.stop_nm:
+            raise ValueError(
+                f"grid.start_nm {self.grid.start_nm} must lie below grid.stop_nm {self.grid.stop_nm}"
+            )
+        return self
+
+
+def load_config(path: Path) -> Config:
+    """Read a TOML file of differences from the defaults.
+
+    Raises:
+        TrainingError: there is no such file, it is no TOML, or a key or value is wrong.
+    """
+    try:
+        return Config.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise TrainingError(f"{path}: {error.strerror or error}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise TrainingError(f"{path}: not TOML: {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        value = f" (is {first['input']!r})" if isinstance(first["input"], str | int | float) else ""
+        raise TrainingError(f"{path}: {where}: {first['msg']}{value}") from None

@@ -1,0 +1,203 @@
+"""A finished run to a bundle: calibrate, export, prove the graph equal to the network, measure, describe.
+
+alloysort export RUN --out BUNDLE
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from onnxruntime import InferenceSession
+
+from alloysort_datasets.errors import TrainingError
+from alloysort_datasets.piece import Split
+from alloysort_models.bundle import CARD, INPUTS, MODEL, OUTPUTS, Manifest, Thresholds, write_bundle
+from alloysort_models.released import PATTERNS, Released, folded
+from alloysort_training.calibrate import calibrate, rows_with
+from alloysort_training.card import write_card
+from alloysort_training.config import Config
+from alloysort_training.data import Prepared, Survey, prepare, survey
+from alloysort_training.evaluate import evaluate, feed, open_session
+from alloysort_training.train import CACHE, Begun, load_run
+
+OPSET: Final = 18
+PARITY_PIECES: Final = 1000
+PARITY_BATCHES: Final = (1, 7)
+MOST_PROBABILITY: Final = 1e-4
+MOST_RELATIVE: Final = 1e-3
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the graph and the network are apart.
+
+    Attributes:
+        pieces: compared, over all patterns of sensors.
+        probability: the largest difference of a probability.
+        relative: the largest difference of another output, relative to 1 or to its size, what is larger.
+    """
+
+    pieces: int
+    probability: float
+    relative: float
+
+
+def export(run: Path, out: Path, name: str | None = None) -> None:
+    """Write the bundle of a run.
+
+    Args:
+        run: the folder that `train` wrote; its tables must still lie where they lay, unless they are
+            prepared under RUN/cache already.
+        out: the bundle's folder, made where missing.
+        name: of the model; by default the folder's.
+
+    Raises:
+        TrainingError: there is no finished run, its data has changed or has no test split, the name is
+            wrong, or onnxruntime and torch disagree.
+    """
+    called = _checked_name(out.resolve().name if name is None else name)
+    begun, config, sorter = load_run(run)
+    found = _same_data(run, begun)
+    splits: dict[Split, Prepared] = {
+        split: prepare(_tables(begun), split, found, config, run / CACHE)
+        for split in ("train", "calibration", "test")
+    }
+    released, thresholds = calibrate(sorter, splits["train"], splits["calibration"], config.acceptance)
+    graph = to_onnx(folded(released), config)
+    parity = check_parity(released, graph, splits["calibration"])
+    metrics = {**evaluate(graph, splits["test"], config.seed), "parity": asdict(parity)}
+    manifest = _manifest(called, config, begun, thresholds, metrics)
+    card = write_card(manifest, config, begun, sum(p.numel() for p in sorter.parameters()), len(graph))
+    write_bundle(out, manifest, {MODEL: graph, CARD: card.encode()})
+
+
+def to_onnx(released: Released, config: Config) -> bytes:
+    """The graph of a network in evaluation mode, the number of pieces left open."""
+    size, channels = config.network.image_size, config.grid.channels
+    example = (
+        torch.zeros(3, size, size, 3, dtype=torch.uint8),
+        torch.zeros(3, channels),
+        torch.ones(3, channels),
+        torch.ones(3, 2),
+    )
+    pieces, same = torch.export.Dim("n", min=1), torch.export.Dim.DYNAMIC
+    with _quiet():
+        program = torch.onnx.export(
+            released.eval(),
+            example,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(INPUTS),
+            output_names=list(OUTPUTS),
+            dynamic_shapes=({0: pieces}, {0: same}, {0: same}, {0: same}),
+            verbose=False,
+        )
+    if program is None:
+        raise TrainingError("torch.onnx.export gave no graph")
+    graph: bytes = program.model_proto.SerializeToString()
+    return graph
+
+
+def check_parity(released: Released, graph: bytes, prepared: Prepared) -> Parity:
+    """Prove that onnxruntime says of real inputs what torch says, whatever sensors and however many at once.
+
+    Raises:
+        TrainingError: they disagree.
+    """
+    session = open_session(graph)
+    pieces, probability, relative = 0, 0.0, 0.0
+    for pattern in PATTERNS:
+        rows = rows_with(prepared, pattern)[: PARITY_PIECES // len(PATTERNS)]
+        if not len(rows):
+            continue
+        inputs = feed(prepared, rows, pattern)
+        with torch.no_grad():
+            expected = [found.numpy() for found in released(*map(torch.from_numpy, inputs.values()))]
+        actual = _run_in_portions(session, inputs)
+        pieces += len(rows)
+        probability = max(probability, _largest(np.abs(actual[0] - expected[0])))
+        for ours, theirs in zip(expected[1:], actual[1:], strict=True):
+            relative = max(relative, _largest(np.abs(ours - theirs) / np.maximum(np.abs(ours), 1.0)))
+    if not (probability <= MOST_PROBABILITY and relative <= MOST_RELATIVE):
+        raise TrainingError(
+            f"onnxruntime and torch disagree: probabilities by {probability:.2g} (at most "
+            f"{MOST_PROBABILITY:g}), others relatively by {relative:.2g} (at most {MOST_RELATIVE:g})"
+        )
+    return Parity(pieces, float(f"{probability:.2g}"), float(f"{relative:.2g}"))
+
+
+def _run_in_portions(session: InferenceSession, inputs: dict[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
+    """The graph's outputs for all pieces, the first half one at a time, the rest seven at a time."""
+    count = len(inputs[INPUTS[0]])
+    collected = []
+    start = 0
+    while start < count:
+        stop = min(start + PARITY_BATCHES[start >= count // 2], count)
+        portion = {name: values[start:stop] for name, values in inputs.items()}
+        collected.append(session.run(list(OUTPUTS), portion))
+        start = stop
+    return [np.concatenate(column) for column in zip(*collected, strict=True)]
+
+
+def _largest(difference: NDArray[Any]) -> float:
+    """Infinite where something is not a number, so that it never passes."""
+    return float(difference.max()) if np.isfinite(difference).all() else float("inf")
+
+
+def _manifest(
+    name: str, config: Config, begun: Begun, thresholds: Thresholds, metrics: dict[str, Any]
+) -> Manifest:
+    return Manifest(
+        name=name,
+        created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        grid=config.grid,
+        image_size=config.network.image_size,
+        thresholds=thresholds,
+        training_data_sha256=begun["data_sha256"],
+        metrics=metrics,
+    )
+
+
+def _tables(begun: Begun) -> list[Path]:
+    return [Path(folder) for folder in begun["data"]]
+
+
+def _same_data(run: Path, begun: Begun) -> Survey:
+    found = survey(_tables(begun))
+    if found.sha256 != begun["data_sha256"]:
+        raise TrainingError(f"{run}: its data ({', '.join(begun['data'])}) has changed since it was trained")
+    return found
+
+
+def _checked_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise TrainingError(f"a model's name is lower-case letters, digits, '.', '_' and '-', not {name!r}")
+    return name
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter's remarks on its own insides off."""
+    chatty = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in chatty]
+    for logger in chatty:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            yield
+    finally:
+        for logger, level in zip(chatty, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,40 @@
+"""What training minimises; pieces of unknown family or composition count only where they are known."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from alloysort_models.network import Outputs, composition_target
+
+BETA: Final = 0.5  # 0: plain likelihood, which gives up on what is hard; 1: mean squared error
+
+
+def family_loss(logits: Tensor, family: Tensor, label_smoothing: float) -> Tensor:
+    """Cross entropy over the (B,) known families (not -1); 0 when none is known."""
+    known = family >= 0
+    summed = functional.cross_entropy(
+        logits, family, ignore_index=-1, label_smoothing=label_smoothing, reduction="sum"
+    )
+    return summed / known.sum().clamp(min=1)
+
+
+def composition_loss(outputs: Outputs, wt_pct: Tensor) -> Tensor:
+    """Beta-weighted Gaussian likelihood (Seitzer et al. 2022, arXiv 2203.09168) over the known wt%.
+
+    Args:
+        outputs: of the network.
+        wt_pct: (B, E), NaN where unknown.
+
+    Returns:
+        A number, 0 when nothing is known.
+    """
+    known = torch.isfinite(wt_pct)
+    target = composition_target(torch.where(known, wt_pct, 0.0))
+    squared = (outputs.mean - target).square() * torch.exp(-2.0 * outputs.log_sigma)
+    likelihood = 0.5 * squared + outputs.log_sigma
+    weighted = likelihood * torch.exp(2.0 * BETA * outputs.log_sigma.detach())
+    return torch.where(known, weighted, 0.0).sum() / known.sum().clamp(min=1)
