@@ -4,7 +4,7 @@ BIN := .venv/bin
 UV_PIN := uv==0.13.9
 export UV_LINK_MODE ?= hardlink
 
-.PHONY: run test test-all check format lock clean
+.PHONY: run test test-all check check-line format lock clean
 run: .venv/.line            ## serve the shipped bundle with a live demonstration stream
 	$(BIN)/alloysort serve --demo
 
@@ -19,6 +19,14 @@ check: .venv/.dev           ## lint, format, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check-line: .venv/.uv       ## the wheel, where only a line's packages are: classifies and serves without torch
+	rm -rf .line dist
+	$(BIN)/uv build -q --wheel --out-dir dist
+	$(BIN)/uv venv -q .line
+	$(BIN)/uv pip install -q -p .line -r requirements/line.txt
+	$(BIN)/uv pip install -q -p .line --no-deps dist/*.whl
+	cd dist && ../.line/bin/python ../.ci/check_line.py
 
 format: .venv/.dev
 	$(BIN)/ruff check --fix .
@@ -44,4 +52,4 @@ lock: .venv/.uv             ## pin versions anew after a change of pyproject.tom
 	@touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .line dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

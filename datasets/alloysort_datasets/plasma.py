@@ -1,8 +1,9 @@
 """A laser-induced plasma in local thermodynamic equilibrium, and the light that leaves it.
 
 Saha balance over ions I to III with lowered ionisation energies, charge neutrality, partition functions
-summed over levels, Voigt lines (Doppler, Stark), free-free and free-bound continuum, and radiative transfer through
-a hot core and the cooler shell in front of it, so that strong lines saturate and resonance lines reverse.
+summed over levels, Voigt lines (Doppler, Stark), free-free and free-bound continuum, and radiative transfer
+through a hot core and the cooler shell in front of it, so that strong lines saturate and resonance lines
+reverse.
 """
 
 from __future__ import annotations

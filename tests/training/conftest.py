@@ -8,16 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from alloysort_datasets.families import FAMILIES
 from alloysort_datasets.picture import encode_jpeg
 from alloysort_datasets.piece import Instrument, Piece, Split
 from alloysort_datasets.table import write_pieces
 
-os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the tests are about one CPU, bit for bit
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # these tests are about one CPU, bit for bit
 
 AXIS_NM = np.linspace(230.0, 720.0, 900)
 INSTRUMENT = Instrument("toy", AXIS_NM, resolution_nm=1.0, saturation_counts=65535.0)
+torch.set_num_threads(1)  # beside other workers, torch's threads would wait for each other
+
 CONFIGS = Path(__file__).resolve().parents[2] / "training" / "configs"
 
 

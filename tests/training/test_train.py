@@ -35,7 +35,7 @@ def test_it_learns(run: Path) -> None:
     assert float(rows[-1]["calibration_macro_f1"]) > 0.9
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for a kill between two epochs."""
 
 
@@ -48,12 +48,13 @@ def test_a_killed_run_goes_on_and_ends_where_an_unbroken_one_does(
 
     def die_in_epoch_five(self: MetricsFile, trainer, pl_module) -> None:  # type: ignore[no-untyped-def]
         if trainer.current_epoch == 5:
-            raise Killed
+            raise KilledError
         begin(self, trainer, pl_module)
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(MetricsFile, "on_train_epoch_start", die_in_epoch_five)
+    monkeypatch.setattr(MetricsFile, "on_train_epoch_start", die_in_epoch_five)
+    with pytest.raises(KilledError):
         train(TINY, [table], tmp_path / "run")
+    monkeypatch.setattr(MetricsFile, "on_train_epoch_start", begin)
     assert len(read_metrics(tmp_path / "run")) == 5
     train(TINY, [table], tmp_path / "run")
     assert [row["epoch"] for row in read_metrics(tmp_path / "run")] == [str(epoch) for epoch in range(8)]

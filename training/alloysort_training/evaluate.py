@@ -126,7 +126,7 @@ def figures(found: Predictions, seed: int = 0) -> dict[str, Any]:
         "macro_f1": _figure(macro_f1(weights @ confusion)),
         "accuracy": _figure(accuracy(weights @ confusion)),
         "ece": _figure(calibration_error(weights @ _reliability(found))),
-        "novel": _figure(_ratio(weights @ _per_batch(found, [found.novelty > 1.0, np.ones(len(found))]))),
+        "novel": _figure(_ratio(*(weights @ _per_batch(found, [found.novelty > 1.0, everything])).T)),
         "rmse_wt_pct": _by_element(rmse(weights, found, aluminium)),
         "rmse_wt_pct_all": _by_element(rmse(weights, found, everything)),
         "covered_90": _by_element(covered(weights, found, aluminium)),
@@ -142,22 +142,19 @@ def macro_f1(confusion: Floats) -> Floats:
     right = np.diagonal(square, axis1=1, axis2=2)
     there, told = square.sum(axis=2), square.sum(axis=1)
     f1 = np.where(there > 0, 2.0 * right / np.maximum(there + told, 1.0), 0.0)
-    mean: Floats = f1.sum(axis=1) / np.maximum((there > 0).sum(axis=1), 1)
-    return mean
+    return _ratio(f1.sum(axis=1), (there > 0).sum(axis=1))
 
 
 def accuracy(confusion: Floats) -> Floats:
     """(R, F F) confusion counts to (R,)."""
     square = confusion.reshape(len(confusion), len(FAMILIES), len(FAMILIES))
-    share: Floats = np.trace(square, axis1=1, axis2=2) / np.maximum(confusion.sum(axis=1), 1.0)
-    return share
+    return _ratio(np.trace(square, axis1=1, axis2=2), confusion.sum(axis=1))
 
 
 def calibration_error(reliability: Floats) -> Floats:
     """(R, 3 BINS) counts, summed confidence and hits to (R,) expected calibration error."""
     count, confidence, right = np.split(reliability, 3, axis=1)
-    error: Floats = np.abs(confidence - right).sum(axis=1) / np.maximum(count.sum(axis=1), 1.0)
-    return error
+    return _ratio(np.abs(confidence - right).sum(axis=1), count.sum(axis=1))
 
 
 def rmse(weights: Floats, found: Predictions, chosen: NDArray[np.bool_]) -> Floats:
@@ -177,16 +174,12 @@ def covered(weights: Floats, found: Predictions, chosen: NDArray[np.bool_]) -> F
 
 def _by_batch(weights: Floats, found: Predictions, upper: NDArray[Any], lower: NDArray[Any]) -> Floats:
     sums = weights @ _per_batch(found, [*upper.T, *lower.T])
-    return _ratio_of(sums[:, : len(ELEMENTS)], sums[:, len(ELEMENTS) :])
+    return _ratio(sums[:, : len(ELEMENTS)], sums[:, len(ELEMENTS) :])
 
 
-def _ratio(sums: Floats) -> Floats:
-    return _ratio_of(sums[:, 0], sums[:, 1])
-
-
-def _ratio_of(upper: Floats, lower: Floats) -> Floats:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio: Floats = np.where(lower > 0, upper / lower, np.nan)
+def _ratio(upper: Floats, lower: Floats) -> Floats:
+    """Not a number where nothing was counted."""
+    ratio: Floats = np.divide(upper, lower, out=np.full(upper.shape, np.nan), where=lower > 0)
     return ratio
 
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from onnx import ModelProto
 from onnxruntime import InferenceSession
 
 from alloysort_datasets.errors import TrainingError
@@ -106,8 +107,18 @@ def to_onnx(released: Released, config: Config) -> bytes:
         )
     if program is None:
         raise TrainingError("torch.onnx.export gave no graph")
-    graph: bytes = program.model_proto.SerializeToString()
-    return graph
+    return _without_remarks(program.model_proto)
+
+
+def _without_remarks(model: ModelProto) -> bytes:
+    """The graph without the source files, paths included, that the exporter notes on every node."""
+    for part in (model, model.graph, *model.graph.node, *model.graph.value_info):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        del value.metadata_props[:]
+    stripped: bytes = model.SerializeToString()
+    return stripped
 
 
 def check_parity(released: Released, graph: bytes, prepared: Prepared) -> Parity:

@@ -311,7 +311,7 @@ def _warn_of_absent_families(found: Survey) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Lightning's advertisements off; its advice on workers does not hold for memory maps."""
+    """Lightning's advertisements off, and its advice that does not hold for memory maps and resumed runs."""
     chatty = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in chatty]
     deterministic = torch.are_deterministic_algorithms_enabled()
@@ -320,6 +320,7 @@ def _quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
             warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
             yield
     finally:

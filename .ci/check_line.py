@@ -1,0 +1,46 @@
+"""In an environment with only what a line needs: the installed wheel classifies and serves, and torch is not there."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+import urllib.request
+
+import numpy as np
+
+from alloysort import Spectrum, open_classifier
+
+AXIS_NM = np.linspace(200.0, 900.0, 2048)
+ALUMINIUM_NM = (256.80, 257.51, 265.25, 266.04, 308.22, 309.27, 394.40, 396.15)
+
+
+def lines_of_aluminium() -> np.ndarray:
+    """One shot, (1, channels) counts: Al I lines on a floor."""
+    counts = np.full(AXIS_NM.shape, 100.0)
+    for line_nm in ALUMINIUM_NM:
+        counts += 2e4 * np.exp(-0.5 * ((AXIS_NM - line_nm) / 0.3) ** 2)
+    return counts[None].astype(np.float32)
+
+
+def main() -> None:
+    if importlib.util.find_spec("torch") is not None:
+        sys.exit("torch is installed: this is no line's environment")
+    shot = lines_of_aluminium()
+    answer = open_classifier(None, "wrought-cast").classify(Spectrum(AXIS_NM, shot), None)
+    if "torch" in sys.modules:
+        sys.exit("classifying imported torch")
+    command = [sys.executable, "-m", "alloysort", "serve", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
+        url = next(word for line in server.stdout for word in line.split() if word.startswith("http://"))
+        body = json.dumps({"wavelength_nm": AXIS_NM.tolist(), "counts": shot.tolist()}).encode()
+        request = urllib.request.Request(f"{url}/v1/classify", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as response:
+            served = json.load(response)
+        server.terminate()
+    if served["family"] != answer.family:
+        sys.exit(f"the service says {served['family']}, the library {answer.family}")
+    print(f"without torch: classified and served, {answer.family}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from alloysort_datasets.families import ELEMENTS, FAMILIES
+from alloysort_models.network import composition_target, composition_wt_pct
+from alloysort_models.released import PATTERNS, UNSEEN, Released, mahalanobis
+from alloysort_training.calibrate import (
+    Answers,
+    ask,
+    calibrate,
+    confidence_threshold,
+    fit_shape,
+    fit_sigma_scale,
+    fit_temperature,
+    rows_with,
+)
+from alloysort_training.data import Prepared, prepare, survey
+from alloysort_training.train import CACHE, load_run
+
+pytestmark = pytest.mark.xdist_group("training")
+
+
+def make_answers(pieces: int = 4000, sigma: float = 0.1, seed: int = 0) -> Answers:
+    """Logits twice too sure; compositions whose true error is twice the stated one."""
+    rng = np.random.default_rng(seed)
+    family = rng.integers(len(FAMILIES), size=pieces)
+    logits = rng.normal(0.0, 1.0, (pieces, len(FAMILIES)))
+    logits[np.arange(pieces), family] += 2.0
+    truth = rng.uniform(1.0, 9.0, (pieces, len(ELEMENTS)))
+    mean = composition_target(torch.tensor(truth)) + torch.tensor(rng.normal(0.0, 2 * sigma, truth.shape))
+    return Answers(
+        logits=torch.tensor(logits, dtype=torch.float32),
+        mean=mean.float(),
+        log_sigma=torch.full(truth.shape, float(np.log(sigma))),
+        features=torch.tensor(rng.normal(0.0, 1.0, (pieces, 6)), dtype=torch.float32),
+        family=torch.tensor(family),
+        composition=torch.tensor(truth, dtype=torch.float32),
+    )
+
+
+@pytest.fixture(scope="module")
+def splits(run: Path, table: Path) -> dict[str, Prepared]:
+    _, config, _ = load_run(run)
+    found = survey([table])
+    return {
+        "train": prepare([table], "train", found, config, run / CACHE),
+        "calibration": prepare([table], "calibration", found, config, run / CACHE),
+    }
+
+
+def test_temperature_undoes_a_factor() -> None:
+    found = make_answers()
+    right = float(fit_temperature(found.logits, found.family))
+    assert float(fit_temperature(found.logits * 2.0, found.family)) == pytest.approx(2.0 * right, rel=0.03)
+
+
+def test_unknown_families_and_too_few_leave_the_temperature_alone() -> None:
+    found = make_answers(100)
+    assert fit_temperature(found.logits * 3.0, torch.full((100,), -1)) == 1.0
+    assert fit_temperature(found.logits[:20] * 3.0, found.family[:20]) == 1.0
+
+
+def test_sigma_is_scaled_until_the_stated_interval_holds() -> None:
+    found = make_answers()
+    scale = fit_sigma_scale(found)
+    assert scale.tolist() == pytest.approx([2.0] * len(ELEMENTS), rel=0.1)
+    wt_pct, sigma = composition_wt_pct(found.mean, found.log_sigma)
+    inside = (wt_pct - found.composition).abs() <= 1.6449 * sigma * scale
+    assert inside.float().mean(dim=0).tolist() == pytest.approx([0.9] * len(ELEMENTS), abs=0.01)
+
+
+def test_an_element_nobody_knows_keeps_its_sigma() -> None:
+    found = make_answers()
+    found.composition[:, 3] = torch.nan
+    assert fit_sigma_scale(found)[3] == 1.0
+
+
+def test_whitened_known_pieces_have_unit_covariance() -> None:
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(0.0, 1.0, (6, 6))
+    family = torch.tensor(rng.integers(4, size=3000))
+    features = torch.tensor(rng.normal(0.0, 1.0, (3000, 6)) @ mixing + 10.0 * family[:, None].numpy()).float()
+    whitening, centres = fit_shape(features, family)
+    white = features @ whitening - centres[family]
+    covariance = (white.T @ white / len(white)).numpy()
+    assert np.diag(covariance).max() < 1.02
+    assert np.median(np.diag(covariance)) > 0.8
+    assert (centres[4:] == UNSEEN).all()
+    one = torch.zeros(1, dtype=torch.int64)
+    far = mahalanobis(features[:1] + 100.0, one, whitening[None], centres[None])
+    assert far > 5.0 * mahalanobis(features[:1], one, whitening[None], centres[None])
+
+
+def test_the_confidence_threshold_gives_the_precision_asked_for() -> None:
+    found = make_answers()
+    threshold = confidence_threshold(found, torch.tensor(1.0), 0.9)
+    confidence, told = torch.softmax(found.logits, dim=1).max(dim=1)
+    accepted = confidence >= threshold
+    assert 0.3 < threshold < 0.99
+    assert (told == found.family)[accepted].float().mean() >= 0.9
+
+
+def test_what_cannot_be_had_gives_the_strictest_threshold() -> None:
+    found = make_answers(400)
+    wrong = torch.roll(found.family, 1)
+    hopeless = Answers(**{**vars(found), "family": wrong})
+    assert confidence_threshold(hopeless, torch.tensor(1.0), 0.98) == 0.99
+
+
+def test_a_run_is_calibrated_for_each_pattern(run: Path, splits: dict[str, Prepared]) -> None:
+    _, config, sorter = load_run(run)
+    held_out = splits["calibration"]
+    released, thresholds = calibrate(sorter, splits["train"], held_out, config.acceptance)
+    assert isinstance(released, Released)
+    assert thresholds.novelty == 1.0
+    for number, pattern in enumerate(PATTERNS):
+        found = ask(sorter, held_out, pattern, np.arange(held_out.variants))
+        which = torch.full((len(found),), number)
+        novelty = released.distance(found.features, which) / released.radius[number]
+        assert (novelty > 1.0).float().mean() == pytest.approx(0.01, abs=0.005)
+
+
+def test_only_pieces_with_the_sensors_are_asked_about(run: Path, splits: dict[str, Prepared]) -> None:
+    _, _, sorter = load_run(run)
+    held_out = splits["calibration"]
+    counts = {pattern: len(rows_with(held_out, pattern)) for pattern in PATTERNS}
+    assert counts["both"] < min(counts["image"], counts["spectrum"]) < len(held_out)
+    assert len(ask(sorter, held_out, "both", np.arange(2))) == 2 * counts["both"]
+    assert len(ask(sorter, held_out, "image", np.arange(2))) == counts["image"]
+    assert len(ask(sorter, held_out, "spectrum", np.arange(1), most=10)) == 10

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from alloysort_datasets.errors import TrainingError
+from alloysort_datasets.families import ELEMENTS, FAMILIES
+from alloysort_datasets.table import read_pieces
+from alloysort_models.bundle import CARD, INPUTS, OUTPUTS, Bundle, load_bundle
+from alloysort_models.released import Calibration, Released, folded
+from alloysort_training.config import load_config
+from alloysort_training.data import prepare, survey
+from alloysort_training.evaluate import evaluate, open_session
+from alloysort_training.export import check_parity, export
+from alloysort_training.train import CACHE, load_run, train
+
+pytestmark = pytest.mark.xdist_group("training")
+
+
+@pytest.fixture(scope="module")
+def bundle(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("bundles") / "toy-1"
+    export(run, folder, None)
+    return load_bundle(folder)
+
+
+def test_the_graph_has_the_bundles_inputs_and_outputs(bundle: Bundle) -> None:
+    session = open_session(bundle.model)
+    assert tuple(value.name for value in session.get_inputs()) == INPUTS
+    assert tuple(value.name for value in session.get_outputs()) == OUTPUTS
+    types = [value.type for value in session.get_inputs()]
+    assert types == ["tensor(uint8)", "tensor(float)", "tensor(float)", "tensor(float)"]
+    shapes = [value.shape for value in session.get_outputs()]
+    assert shapes == [["n", len(FAMILIES)], ["n", len(ELEMENTS)], ["n", len(ELEMENTS)], ["n"]]
+
+
+def test_norms_are_folded_and_no_trace_of_this_machine_is_left(bundle: Bundle) -> None:
+    graph = onnx.load(bundle.model)
+    assert "BatchNormalization" not in {node.op_type for node in graph.graph.node}
+    assert not re.search(rb"/work|/home|site-packages|\.py\b", bundle.model.read_bytes())
+
+
+@pytest.mark.parametrize("pieces", [1, 3, 16])
+@pytest.mark.parametrize("present", [(1, 0), (0, 1), (1, 1), (0, 0)])
+def test_nothing_at_all_still_gives_finite_answers(
+    bundle: Bundle, pieces: int, present: tuple[int, int]
+) -> None:
+    size, channels = bundle.manifest.image_size, bundle.grid.channels
+    inputs = {
+        "image": np.zeros((pieces, size, size, 3), dtype=np.uint8),
+        "spectrum": np.zeros((pieces, channels), dtype=np.float32),
+        "coverage": np.zeros((pieces, channels), dtype=np.float32),
+        "present": np.tile(np.array(present, dtype=np.float32), (pieces, 1)),
+    }
+    probabilities, wt_pct, sigma, novelty = open_session(bundle.model).run(list(OUTPUTS), inputs)
+    assert all(np.isfinite(output).all() for output in (probabilities, wt_pct, sigma, novelty))
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-5)
+    assert len(novelty) == pieces
+
+
+def test_the_manifest_holds_what_was_measured(bundle: Bundle, table: Path) -> None:
+    manifest = bundle.manifest
+    assert manifest.name == "toy-1"
+    assert manifest.training_data_sha256 == survey([table]).sha256
+    assert manifest.metrics["macro_f1"]["value"] > 0.9
+    assert set(manifest.metrics["perturbations"]) == {"without_image", "without_spectrum"}
+    assert manifest.metrics["parity"]["probability"] < 1e-4
+    assert manifest.metrics["parity"]["pieces"] > 300
+
+
+def test_the_metrics_are_those_of_the_graph_that_ships(bundle: Bundle, run: Path, table: Path) -> None:
+    _, config, _ = load_run(run)
+    prepared = prepare([table], "test", survey([table]), config, run / CACHE)
+    again = evaluate(bundle.model, prepared, config.seed)
+    assert again["macro_f1"] == bundle.manifest.metrics["macro_f1"]
+    assert again["rmse_wt_pct"] == bundle.manifest.metrics["rmse_wt_pct"]
+
+
+def test_the_card_is_complete_and_makes_the_run_again(bundle: Bundle, tmp_path: Path, run: Path) -> None:
+    card = (bundle.path / CARD).read_text(encoding="utf-8")
+    assert card.startswith("# toy-1\n")
+    assert "simulated" in card
+    assert "$" not in card
+    assert bundle.manifest.training_data_sha256 in card
+    (tmp_path / "again.toml").write_text(card.split("```toml\n")[1].split("```")[0], encoding="utf-8")
+    assert load_config(tmp_path / "again.toml") == load_run(run)[1]
+
+
+def test_a_graph_that_disagrees_is_refused(bundle: Bundle, run: Path, table: Path) -> None:
+    _, config, sorter = load_run(run)
+    prepared = prepare([table], "calibration", survey([table]), config, run / CACHE)
+    released = Released(sorter, Calibration.neutral(sorter.family.in_features)).eval()
+    graph = onnx.load(bundle.model)
+    with torch.no_grad():
+        released.sorter.family.bias[3] += 0.5
+    with pytest.raises(TrainingError, match="onnxruntime and torch disagree"):
+        check_parity(released, graph.SerializeToString(), prepared)
+
+
+def test_a_network_that_gives_no_numbers_is_refused(bundle: Bundle, run: Path, table: Path) -> None:
+    _, config, sorter = load_run(run)
+    prepared = prepare([table], "calibration", survey([table]), config, run / CACHE)
+    neutral = Calibration.neutral(sorter.family.in_features)
+    broken = dataclasses.replace(neutral, radius=torch.full((3,), torch.nan))
+    with pytest.raises(TrainingError, match="relatively by inf"):
+        check_parity(folded(Released(sorter, broken)), bundle.model.read_bytes(), prepared)
+
+
+@pytest.mark.parametrize("name", ["Not A Name", "", "-x", "a/b"])
+def test_a_name_that_is_no_name_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    with pytest.raises(TrainingError, match="a model's name is"):
+        export(tmp_path / "none", tmp_path / "out", name)
+
+
+def test_data_that_changed_since_is_refused(
+    table: Path, tmp_path: Path, write_table: Callable[..., Path]
+) -> None:
+    one = tmp_path / "one.toml"
+    one.write_text("[network]\nwidth = 0.1\nimage_size = 16\n[fit]\nepochs = 1\n", encoding="utf-8")
+    pieces = list(read_pieces(table))
+    folder = write_table([*pieces[:60], *pieces[900:960]])
+    train(one, [folder], tmp_path / "run")
+    for path in folder.glob("pieces-*"):
+        path.unlink()
+    (folder / "instruments.parquet").unlink()
+    write_table([*pieces[:61], *pieces[900:960]])
+    with pytest.raises(TrainingError, match="has changed since it was trained"):
+        export(tmp_path / "run", tmp_path / "bundle", None)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_table_without_test_pieces_is_refused(
+    table: Path, tmp_path: Path, write_table: Callable[..., Path]
+) -> None:
+    one = tmp_path / "one.toml"
+    one.write_text("[network]\nwidth = 0.1\nimage_size = 16\n[fit]\nepochs = 1\n", encoding="utf-8")
+    pieces = list(read_pieces(table))
+    train(one, [write_table([*pieces[:60], *pieces[900:960]])], tmp_path / "run")
+    with pytest.raises(TrainingError, match="no piece has the split 'test'"):
+        export(tmp_path / "run", tmp_path / "bundle", None)
+
+
+def test_the_metrics_are_plain_json(bundle: Bundle) -> None:
+    json.dumps(bundle.manifest.metrics, allow_nan=False)
