@@ -1,4 +1,4 @@
-"""In an environment with only what a line needs: the installed wheel classifies and serves, and torch is not there."""
+"""With only what a line needs: the installed wheel classifies and serves, and torch is not there."""
 
 import importlib.util
 import json

@@ -306,7 +306,8 @@ def _add_voigt(depth, far, area, gauss, lorentz, centre, step, floor):  # type: 
     # (1 - y/64)^64 for exp(-y): 0.8 % of the peak off at most, and unlike exp it compiles to vector code
     peak = np.float32((1 - eta) * area * 0.9449 / full)
     reach = 1.6 * full / step  # exp(-4 ln2 1.6^2) = 8e-4
-    lo, hi = max(0, int(centre - reach)), min(size, int(centre + reach) + 1, int(centre - reach) + len(RAMP))
+    lo = max(0, int(centre - reach))
+    hi = max(lo, min(size, int(centre + reach) + 1, int(centre - reach) + len(RAMP)))
     inverse = np.float32(4 * np.log(2) / 64 * step * step / (full * full))
     start = np.float32(lo - centre)
     core = depth[lo:hi]

@@ -21,8 +21,9 @@ from alloysort_datasets.families import ELEMENTS, FAMILIES
 FLOOR_WINDOW: Final = 8  # channels averaged before the floor is sought, so that one noisy channel is not it
 BLANK: Final = 1e-5  # of the mean counts: light below this above the floor is rounding, not a spectrum
 COMPRESSION: Final = 10.0  # log1p(10 x): noise (x < 0.1) stays linear, lines (x up to 300) become comparable
-SCALE_WT_PCT: Final = 0.1  # below, the composition head is linear in wt%; above, logarithmic
-LOG_SIGMA: Final = (-6.0, 2.0)  # of asinh(wt% / SCALE_WT_PCT): a relative error of 0.2 % up to "no idea"
+SCALE_WT_PCT: Final = {"Al": 100.0}  # below, the composition head is linear in wt%; above, logarithmic
+OTHER_SCALE_WT_PCT: Final = 0.1
+LOG_SIGMA: Final = (-6.0, 2.0)  # of asinh(wt% / scale): a relative error of 0.2 % up to "no idea"
 _TINY: Final = 1e-30
 _MID_GREY: Final = 127.5
 
@@ -32,7 +33,7 @@ class Outputs(NamedTuple):
 
     Attributes:
         logits: (B, families).
-        mean: (B, elements), asinh(wt% / SCALE_WT_PCT).
+        mean: (B, elements), asinh(wt% / scale), see `scale_wt_pct`.
         log_sigma: (B, elements), natural logarithm of the standard deviation of `mean`.
         features: (B, 128), what the family logits are a linear function of.
     """
@@ -70,10 +71,15 @@ class Sorter(nn.Module):
 
     def forward(self, image: Tensor, spectrum: Tensor, coverage: Tensor, present: Tensor) -> Outputs:
         """The bundle's inputs (see `alloysort_models.bundle`) to logits, composition and features."""
-        seen = (present > 0.5).to(spectrum.dtype)  # (B, 2)
-        pictured = self.image_branch(image) * seen[:, :1]  # (B, 128)
-        lit = self.spectrum_branch(spectrum, coverage) * seen[:, 1:]  # (B, 256)
-        fused = torch.cat([pictured, lit, seen], dim=1)
+        return self.judge(self.image_branch(image), self.spectrum_branch(spectrum, coverage), present)
+
+    def judge(self, pictured: Tensor, lit: Tensor, present: Tensor) -> Outputs:
+        """The branches' vectors to what the network says; a branch that is not present says nothing.
+
+        Training judges one look at a piece three times: with both sensors and with either one.
+        """
+        seen = (present > 0.5).to(pictured.dtype)  # (B, 2)
+        fused = torch.cat([pictured * seen[:, :1], lit * seen[:, 1:], seen], dim=1)
         features = self.trunk(fused)
         mean, log_sigma = self.composition(self.composition_trunk(fused)).chunk(2, dim=1)
         return Outputs(self.family(features), mean, log_sigma.clamp(*LOG_SIGMA), features)
@@ -172,15 +178,21 @@ def composition_wt_pct(mean: Tensor, log_sigma: Tensor) -> tuple[Tensor, Tensor]
     Returns:
         wt% and its standard deviation, each (B, elements), within 0-100.
     """
+    scale = scale_wt_pct(mean)
     growth = torch.exp(mean.clamp(-10.0, 10.0))
-    wt_pct = SCALE_WT_PCT * 0.5 * (growth - 1.0 / growth)  # sinh, out of what int8 and old runtimes know
-    slope = SCALE_WT_PCT * 0.5 * (growth + 1.0 / growth)  # cosh
+    wt_pct = scale * 0.5 * (growth - 1.0 / growth)  # sinh, out of what every runtime knows
+    slope = scale * 0.5 * (growth + 1.0 / growth)  # cosh
     return wt_pct.clamp(0.0, 100.0), (slope * torch.exp(log_sigma)).clamp(0.0, 100.0)
 
 
 def composition_target(wt_pct: Tensor) -> Tensor:
-    """wt% to the space of the composition head; the inverse of `composition_wt_pct`'s mean."""
-    return torch.asinh(wt_pct / SCALE_WT_PCT)
+    """(B, elements) wt% to the space of the composition head; the inverse of `composition_wt_pct`'s mean."""
+    return torch.asinh(wt_pct / scale_wt_pct(wt_pct))
+
+
+def scale_wt_pct(like: Tensor) -> Tensor:
+    """(elements,): traces matter of all but aluminium, of which a piece is made or not."""
+    return like.new_tensor([SCALE_WT_PCT.get(element, OTHER_SCALE_WT_PCT) for element in ELEMENTS])
 
 
 def _floor(spectrum: Tensor, coverage: Tensor) -> Tensor:

@@ -137,3 +137,13 @@ def test_aluminium_agrees_with_an_independent_simulator():
         areas = [np.trapezoid(y[near] - np.median(y[edge]), axis[near]) for y in (ours, theirs)]
         ratios.append(areas[0] / areas[1])
     np.testing.assert_allclose(np.array(ratios) / np.median(ratios), 1, atol=0.1)
+
+
+@pytest.mark.parametrize("density", [1e14, 1e16, 7e17, 5e18])
+@pytest.mark.parametrize("element", ["Na", "K", "H", "Ca", "Al", "Fe"])
+def test_no_plasma_gives_light_that_is_not_finite(element, density):
+    for temperature in (3500, 9100, 18000):
+        zone = Zone(temperature, density, 0.03)
+        light = radiance(fractions(**{element: 100}), zone, Zone(3500, density / 4, 0.05))
+        assert np.isfinite(light).all()
+        assert (light >= 0).all()

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-import pytest
 import torch
 
-from alloysort_training.augment import augment, cut_range, drop_sensor, shift, turn
+from alloysort_training.augment import augment, cut_range, shift, turn
 from alloysort_training.config import Augmentation
 from alloysort_training.data import Batch
 
 NONE = Augmentation(
-    image_missing=0,
-    spectrum_missing=0,
     crop=0,
     gap=0,
     shift_channels=0,
@@ -49,21 +46,6 @@ def test_with_everything_off_only_the_orientation_changes() -> None:
     assert torch.equal(same.coverage, batch.coverage)
     assert torch.equal(same.present, batch.present)
     assert torch.equal(same.image.sum(dim=(1, 2, 3)), batch.image.to(torch.float32).sum(dim=(1, 2, 3)))
-
-
-def test_a_piece_never_loses_its_last_sensor() -> None:
-    how = Augmentation(image_missing=0.5, spectrum_missing=0.5)
-    present = torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0]]).repeat(100, 1)
-    kept = drop_sensor(present, how, seeded())
-    assert (kept.sum(dim=1) == 1.0).all()
-    assert torch.equal(kept[1::3], present[1::3])
-    assert torch.equal(kept[2::3], present[2::3])
-
-
-def test_sensors_are_dropped_as_often_as_told() -> None:
-    kept = drop_sensor(torch.ones(20_000, 2), Augmentation(), seeded())
-    missing = 1.0 - kept.mean(dim=0)
-    assert missing.tolist() == pytest.approx([0.30, 0.15], abs=0.02)
 
 
 def test_cutting_only_takes_away_and_leaves_enough() -> None:

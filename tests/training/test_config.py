@@ -30,7 +30,7 @@ def test_every_shipped_config_loads() -> None:
             r"start_nm 3\.0 must lie below grid\.stop_nm 2\.0",
         ),
         ("[network]\nimage_size = 50", r"network\.image_size: .*multiple of 16 \(is 50\)"),
-        ("[augmentation]\nimage_missing = 0.9\nspectrum_missing = 0.2", r"must not exceed 1"),
+        ("[augmentation]\ncrop = 1.5", r"augmentation\.crop: .*less than or equal to 1 \(is 1\.5\)"),
         ("seed = ", "not TOML"),
     ],
 )

@@ -15,7 +15,16 @@ from alloysort_datasets.table import read_pieces, write_pieces
 from alloysort_models.inputs import Grid, prepare_spectrum
 from alloysort_models.network import condition
 from alloysort_training.config import load_config
-from alloysort_training.data import InOrder, Prepared, Shuffled, compact, loader, prepare, survey
+from alloysort_training.data import (
+    InOrder,
+    Prepared,
+    Shuffled,
+    compact,
+    loader,
+    prepare,
+    require_splits,
+    survey,
+)
 
 pytestmark = pytest.mark.xdist_group("training")
 CONFIG = load_config(Path(__file__).resolve().parents[2] / "training" / "configs" / "tiny.toml")
@@ -59,8 +68,9 @@ def test_a_batch_on_two_splits_is_refused(some_pieces: list[Piece], write_table:
 def test_a_missing_split_is_named(
     some_pieces: list[Piece], write_table: Callable[..., Path], split: Split | None, missing: str
 ) -> None:
+    folder = write_table([replace(piece, split=split) for piece in some_pieces])
     with pytest.raises(TrainingError, match=f"table: no piece has the split '{missing}'"):
-        survey([write_table([replace(piece, split=split) for piece in some_pieces])])
+        require_splits(survey([folder]), [folder], "train", "calibration")
 
 
 def test_no_table_at_all_is_refused() -> None:

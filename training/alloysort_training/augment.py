@@ -26,17 +26,7 @@ def augment(batch: Batch, how: Augmentation, generator: Generator) -> Batch:
         image=repaint(turn(batch.image, generator), how, generator),
         spectrum=spectrum,
         coverage=coverage,
-        present=drop_sensor(batch.present, how, generator),
     )
-
-
-def drop_sensor(present: Tensor, how: Augmentation, generator: Generator) -> Tensor:
-    """(B, 2): of pieces that have both sensors, some lose one."""
-    draw = _uniform((len(present), 1), present, generator)
-    no_image = draw < how.image_missing
-    no_spectrum = (draw >= how.image_missing) & (draw < how.image_missing + how.spectrum_missing)
-    both = present.sum(dim=1, keepdim=True) > 1.5
-    return present * (~(both & torch.cat([no_image, no_spectrum], dim=1)))
 
 
 def cut_range(coverage: Tensor, how: Augmentation, generator: Generator) -> Tensor:

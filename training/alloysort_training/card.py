@@ -61,7 +61,7 @@ def write_card(manifest: Manifest, config: Config, begun: Begun, parameters: int
 
 
 def _simulated(begun: Begun) -> bool:
-    return any(source.startswith("simul") for source in begun["sources"])
+    return any("simul" in source.lower() for source in begun["sources"])
 
 
 def _summary(begun: Begun) -> str:

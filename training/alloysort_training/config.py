@@ -46,8 +46,6 @@ class Augmentation(_Section):
     """What training does to every batch, so that the line's instruments and pieces are not news.
 
     Attributes:
-        image_missing: share of the pieces with both sensors that lose the picture.
-        spectrum_missing: share that lose the spectrum; none loses both.
         crop: chance that an end of the wavelength range is cut off, for each end.
         crop_part: what is cut off, at most, of the channels.
         gap: chance that the range gets a gap.
@@ -59,8 +57,6 @@ class Augmentation(_Section):
         brightness: standard deviation of the logarithm of a picture's gain.
     """
 
-    image_missing: Fraction = 0.30
-    spectrum_missing: Fraction = 0.15
     crop: Fraction = 0.5
     crop_part: Fraction = 0.3
     gap: Fraction = 0.3
@@ -68,14 +64,8 @@ class Augmentation(_Section):
     shift_channels: NotNegative = 1.0
     gain: NotNegative = 0.25
     noise: NotNegative = 0.03
-    colour: NotNegative = 0.10
-    brightness: NotNegative = 0.25
-
-    @model_validator(mode="after")
-    def _leaves_one(self) -> Augmentation:
-        if self.image_missing + self.spectrum_missing > 1:
-            raise ValueError("image_missing + spectrum_missing must not exceed 1: one sensor is always there")
-        return self
+    colour: NotNegative = 0.05
+    brightness: NotNegative = 0.20
 
 
 class Fit(_Section):
@@ -89,17 +79,21 @@ class Fit(_Section):
         weight_decay: of AdamW, on matrices only.
         label_smoothing: share of a family's probability given to all.
         composition_weight: of the composition loss beside the family loss.
+        image_alone_weight, spectrum_alone_weight: of judging every piece once more with one sensor only,
+            beside 1 for judging it with all it has.
         gradient_norm: gradients are clipped to it.
         precision: bf16-mixed is for GPUs; on a CPU it gains nothing once convolutions are channels-last.
     """
 
-    epochs: Annotated[int, Field(ge=1)] = 24
+    epochs: Annotated[int, Field(ge=1)] = 40
     batch_size: Annotated[int, Field(ge=2)] = 256
     learning_rate: Positive = 3e-3
     warm_up: Annotated[float, Field(gt=0, lt=1)] = 0.2
     weight_decay: NotNegative = 0.02
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.02
     composition_weight: NotNegative = 0.5
+    image_alone_weight: NotNegative = 0.5
+    spectrum_alone_weight: NotNegative = 1.0
     gradient_norm: Positive = 2.0
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
 

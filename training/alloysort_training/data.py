@@ -134,7 +134,7 @@ def survey(folders: Sequence[Path]) -> Survey:
     """Count the pieces and make sure that the splits keep apart.
 
     Raises:
-        TrainingError: no table is named, a batch stands on two splits, or the pieces have no splits.
+        TrainingError: no table is named, or a batch stands on two splits.
         TableError: a table is malformed.
     """
     if not folders:
@@ -154,12 +154,20 @@ def survey(folders: Sequence[Path]) -> Survey:
             pieces[piece.split] += 1
         if piece.split == "train" and piece.family is not None:
             families[piece.family] = families.get(piece.family, 0) + 1
-    for split in ("train", "calibration"):
-        if not pieces[split]:
-            raise TrainingError(f"{_listed(folders)}: no piece has the split {split!r}")
     instruments = sum(len(read_instruments(folder)) for folder in folders)
     numbers = {batch: number for number, batch in enumerate(side)}
     return Survey(pieces, numbers, families, instruments, combined_sha256(folders))
+
+
+def require_splits(found: Survey, folders: Sequence[Path], *splits: Split) -> None:
+    """Refuse tables that hold no piece of one of these splits.
+
+    Raises:
+        TrainingError: they do not.
+    """
+    for split in splits:
+        if not found.pieces[split]:
+            raise TrainingError(f"{_listed(folders)}: no piece has the split {split!r}")
 
 
 def combined_sha256(folders: Sequence[Path]) -> str:
@@ -175,9 +183,8 @@ def prepare(folders: Sequence[Path], split: Split, found: Survey, config: Config
         TrainingError: no piece has this split.
         DataError: a piece's spectrum or picture cannot be used; the message names the piece.
     """
+    require_splits(found, folders, split)
     count = found.pieces[split]
-    if not count:
-        raise TrainingError(f"{_listed(folders)}: no piece has the split {split!r}")
     folder = cache / _key(found, config) / split
     if not (folder / _DONE).is_file():
         shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed while preparing

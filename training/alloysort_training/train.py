@@ -33,10 +33,20 @@ from torch.utils.data import DataLoader
 from alloysort_datasets.errors import AlloysortError, TrainingError
 from alloysort_datasets.families import FAMILIES
 from alloysort_datasets.piece import Split
-from alloysort_models.network import Sorter
+from alloysort_models.network import Outputs, Sorter
 from alloysort_training.augment import augment
 from alloysort_training.config import Config, load_config
-from alloysort_training.data import Batch, InOrder, Prepared, Shuffled, Survey, loader, prepare, survey
+from alloysort_training.data import (
+    Batch,
+    InOrder,
+    Prepared,
+    Shuffled,
+    Survey,
+    loader,
+    prepare,
+    require_splits,
+    survey,
+)
 from alloysort_training.losses import composition_loss, family_loss
 
 CONFIG: Final = "config.json"
@@ -71,6 +81,7 @@ def train(config: Path, data: Sequence[Path], out: Path) -> None:
     """
     settings = load_config(config)
     found = survey(data)
+    require_splits(found, data, "train", "calibration")
     _warn_of_absent_families(found)
     out.mkdir(parents=True, exist_ok=True)
     _begin(out, settings, data, found)
@@ -157,13 +168,18 @@ class Fitting(LightningModule):
         """The loss of an augmented batch."""
         seed = (self.config.seed * 1_000_003 + self.global_step) * self.trainer.world_size + self.global_rank
         generator = Generator(device=batch.spectrum.device).manual_seed(seed)
-        loss = self._loss(augment(batch, self.config.augmentation, generator))
+        loss = self._loss_of_all_patterns(augment(batch, self.config.augmentation, generator))
         self.log("loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch.family))
         return loss
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """The loss on untouched pieces and who is taken for whom."""
-        loss = self._loss(batch)
+        outputs = self.sorter(batch.image, batch.spectrum, batch.coverage, batch.present)
+        known = batch.family >= 0
+        told = outputs.logits.argmax(dim=1)[known]
+        ones = torch.ones(len(told), device=told.device)
+        self.confusion.index_put_((batch.family[known], told), ones, accumulate=True)
+        loss = self._loss(outputs, batch.family, batch.composition)
         self.log("calibration_loss", loss, batch_size=len(batch.family), sync_dist=True)
 
     def on_validation_epoch_start(self) -> None:
@@ -193,16 +209,25 @@ class Fitting(LightningModule):
         schedule = OneCycleLR(optimiser, fit.learning_rate, total_steps=steps, pct_start=fit.warm_up)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _loss(self, batch: Batch) -> Tensor:
-        outputs = self.sorter(batch.image, batch.spectrum, batch.coverage, batch.present)
-        if not self.training:
-            known = batch.family >= 0
-            told = outputs.logits.argmax(dim=1)[known]
-            ones = torch.ones(len(told), device=told.device)
-            self.confusion.index_put_((batch.family[known], told), ones, accumulate=True)
+    def _loss_of_all_patterns(self, batch: Batch) -> Tensor:
+        """Each piece is looked at once and judged three times: with all it has, with either sensor alone."""
         fit = self.config.fit
-        family = family_loss(outputs.logits, batch.family, fit.label_smoothing)
-        return family + fit.composition_weight * composition_loss(outputs, batch.composition)
+        pictured = self.sorter.image_branch(batch.image)
+        lit = self.sorter.spectrum_branch(batch.spectrum, batch.coverage)
+        alone = torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0]], device=lit.device)
+        present = torch.cat([batch.present * sensors for sensors in alone])  # (3 B, 2)
+        outputs = self.sorter.judge(pictured.repeat(3, 1), lit.repeat(3, 1), present)
+        seen = present.any(dim=1)
+        family = torch.where(seen, batch.family.repeat(3), -1)
+        composition = torch.where(seen.unsqueeze(1), batch.composition.repeat(3, 1), torch.nan)
+        parts = zip(*(tensor.chunk(3) for tensor in (*outputs, family, composition)), strict=True)
+        losses = [self._loss(Outputs(*part[:4]), part[4], part[5]) for part in parts]
+        return losses[0] + fit.image_alone_weight * losses[1] + fit.spectrum_alone_weight * losses[2]
+
+    def _loss(self, outputs: Outputs, family: Tensor, composition: Tensor) -> Tensor:
+        fit = self.config.fit
+        named = family_loss(outputs.logits, family, fit.label_smoothing)
+        return named + fit.composition_weight * composition_loss(outputs, composition)
 
 
 class MetricsFile(Callback):
