@@ -255,7 +255,10 @@ def _add_lines(  # type: ignore[no-untyped-def]
                     10 ** (stark[i, 0] + log_t * (stark[i, 1] + log_t * stark[i, 2])) * electrons * 1e-18
                 )
                 shift = lorentz * (stark[i, 3] + log_t * (stark[i, 4] + log_t * stark[i, 5]))
-            _add_voigt(depth, far, area, gauss, lorentz, np.log((nm + shift) / first_nm) / STEP, step, floor)
+            if nm + shift > 0:
+                _add_voigt(
+                    depth, far, area, gauss, lorentz, np.log((nm + shift) / first_nm) / STEP, step, floor
+                )
     for n in range(len(far) - 1):
         slope = (far[n + 1] - far[n]) * np.float32(1 / WING)
         part = depth[n * WING : (n + 1) * WING]
@@ -294,7 +297,8 @@ def _add_voigt(depth, far, area, gauss, lorentz, centre, step, floor):  # type: 
         np.sqrt(max(eta * area * full / (2 * np.pi * floor), 0.0)) / step
     )  # where the Lorentz wing meets the floor
     if reach <= NEAR:
-        lo, hi = max(0, int(centre - reach)), min(size, int(centre + reach) + 1)
+        lo = max(0, int(centre - reach))
+        hi = max(lo, min(size, int(centre + reach) + 1))
         start = np.float32(lo - centre)
         core = depth[lo:hi]
         for k in range(len(core)):
