@@ -4,12 +4,14 @@ import importlib.util
 import json
 import subprocess
 import sys
+import time
 import urllib.request
 
 import numpy as np
 
 from alloysort import Spectrum, open_classifier
 
+READY_S = 60
 AXIS_NM = np.linspace(200.0, 900.0, 2048)
 ALUMINIUM_NM = (256.80, 257.51, 265.25, 266.04, 308.22, 309.27, 394.40, 396.15)
 
@@ -22,6 +24,28 @@ def lines_of_aluminium() -> np.ndarray:
     return counts[None].astype(np.float32)
 
 
+def wait_until_ready(url: str) -> None:
+    """Raises the last refusal if the service is not ready in time."""
+    deadline = time.monotonic() + READY_S
+    while True:
+        try:
+            urllib.request.urlopen(f"{url}/readyz", timeout=5).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
+def classify_at(url: str, shot: np.ndarray) -> dict[str, object]:
+    """The running service's answer."""
+    body = json.dumps({"wavelength_nm": AXIS_NM.tolist(), "counts": shot.tolist()}).encode()
+    request = urllib.request.Request(f"{url}/v1/classify", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return json.load(response)
+
+
 def main() -> None:
     if importlib.util.find_spec("torch") is not None:
         sys.exit("torch is installed: this is no line's environment")
@@ -31,12 +55,12 @@ def main() -> None:
         sys.exit("classifying imported torch")
     command = [sys.executable, "-m", "alloysort", "serve", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
-        url = next(word for line in server.stdout for word in line.split() if word.startswith("http://"))
-        body = json.dumps({"wavelength_nm": AXIS_NM.tolist(), "counts": shot.tolist()}).encode()
-        request = urllib.request.Request(f"{url}/v1/classify", body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as response:
-            served = json.load(response)
-        server.terminate()
+        try:
+            url = next(word for line in server.stdout for word in line.split() if word.startswith("http://"))
+            wait_until_ready(url)
+            served = classify_at(url, shot)
+        finally:
+            server.terminate()
     if served["family"] != answer.family:
         sys.exit(f"the service says {served['family']}, the library {answer.family}")
     print(f"without torch: classified and served, {answer.family}")

@@ -131,7 +131,7 @@ def serve(
         from alloysort.demo_stream import open_stream
 
         pieces, instruments = open_stream()
-        stream = Stream(pieces, instruments, rate)
+        stream = Stream("simulated pieces", pieces, instruments, rate)
     run_service(settings, Console(), stream)
 
 

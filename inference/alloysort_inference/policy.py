@@ -52,11 +52,13 @@ def decide(
         reason = "blind: no sensor saw anything"
     elif novel:
         reason = f"novel: novelty {assessment.novelty:.3g} is over {limit:.3g}"
-    elif best.min_confidence is None or share < best.min_confidence:
-        reason = f"unsure: {best.name} {share:.3f} is under {best.min_confidence or 1:.3g}"
-    else:
+    elif best.min_confidence is not None and share >= best.min_confidence:
         chosen = best
         reason = f"confident: {best.name} {share:.3f}"
+    elif not any(assessment.family in outlet.families for outlet in recipe.outlets):
+        reason = f"unclaimed: no outlet takes {assessment.family}"
+    else:
+        reason = f"unsure: {best.name} {share:.3f} is under {best.min_confidence or 1:.3g}"
     return Decision(
         outlet=chosen.name,
         eject=recipe.ejects(chosen),

@@ -31,11 +31,13 @@ class Stream:
     """What a demonstration sorts.
 
     Attributes:
+        name: what the pieces are, for the head of the display.
         pieces: may be endless.
         instruments: by name, as the pieces name them.
         rate_per_s: pieces a second.
     """
 
+    name: str
     pieces: Iterable[Piece]
     instruments: Mapping[str, Instrument]
     rate_per_s: float
@@ -56,7 +58,7 @@ def serve(settings: Settings, console: Console, stream: Stream | None = None) ->
         console.print(
             f"alloysort: {about}, on {address} (docs at {address}/docs)", highlight=False, soft_wrap=True
         )
-        demo = None if stream is None else Demonstration(service, stream, console, about)
+        demo = None if stream is None else Demonstration(service, stream, console, f"{stream.name}: {about}")
         server = Server(app, demo)
         with _stopped_by_signals(server):
             server.run(sockets=[listener])

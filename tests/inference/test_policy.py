@@ -42,6 +42,12 @@ def test_an_unsure_piece_goes_to_the_default(recipe):
     assert decision.reason == "unsure: wrought 0.600 is under 0.9"
 
 
+def test_a_sure_piece_that_no_outlet_takes_goes_to_the_default_and_says_so(recipe):
+    decision = decide(assess(copper=0.99, _6xxx=0.01), recipe, THRESHOLDS)
+    assert (decision.outlet, decision.eject) == ("rest", False)
+    assert decision.reason == "unclaimed: no outlet takes copper"
+
+
 def test_a_novel_piece_goes_to_the_default(recipe):
     decision = decide(assess(novelty=2.5, _6xxx=1), recipe, THRESHOLDS)
     assert (decision.outlet, decision.novel, decision.accepted_as_aluminium) == ("rest", True, False)

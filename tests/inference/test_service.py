@@ -393,7 +393,7 @@ def test_the_demonstration_runs_beside_and_ends_before_the_log_closes(bundle, ma
     told = threading.Timer(1.0, signal.raise_signal, (signal.SIGTERM,))
     told.start()
     try:
-        serve(settings, Console(file=said, width=200), Stream(pieces, instruments, 500))
+        serve(settings, Console(file=said, width=200), Stream("bench", pieces, instruments, 500))
     finally:
         told.cancel()
     records = (tmp_path / "log").read_text().splitlines()
@@ -404,7 +404,11 @@ def test_the_demonstration_runs_beside_and_ends_before_the_log_closes(bundle, ma
 def test_a_demonstration_that_fails_ends_the_service(bundle, make_shots):
     stranger = Piece("p", "demo", "b", spectra=make_shots(395.0)[1], instrument="other")
     with pytest.raises(AlloysortError, match="'other'"):
-        serve(Settings(bundle=bundle.path, port=0), Console(file=io.StringIO()), Stream([stranger], {}, 10))
+        serve(
+            Settings(bundle=bundle.path, port=0),
+            Console(file=io.StringIO()),
+            Stream("bench", [stranger], {}, 10),
+        )
 
 
 def test_a_port_in_use_ends_with_one_line(start):
