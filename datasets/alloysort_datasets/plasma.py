@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from alloysort_datasets.atomic import BOLTZMANN_EV_K, HC_EV_NM, AtomicData, atomic_data
 from alloysort_datasets.errors import DataError
+from alloysort_datasets.profiles import ONE, RAMP, add_voigts, assemble, empty_levels, exp_minus, kernel
 
 Floats = NDArray[np.float64]
 Light = NDArray[np.float32]
@@ -32,11 +32,14 @@ FREE_FREE_GAUNT: Final = 1.2  # mean over the visible, same source
 FREE_BOUND_BIBERMAN: Final = 1.0  # of metals between 0.5 and 1.5, taken as constant
 
 STEP: Final = 2e-5  # of the emission grid, relative: 0.008 nm at 400 nm
-NODE: Final = 64  # grid points between two evaluations of what varies slowly
-FAINT: Final = 3e-3  # of the continuum's optical depth: fainter lines and wings are left out
-RAMP: Final = np.arange(8192, dtype=np.float32)  # a counter that compiles to vector code
-WING: Final = 16  # grid points between two evaluations of a line's far wing
-NEAR: Final = 6 * WING  # grid points from a line's centre to its far wing
+NODE: Final = 256  # grid points between two evaluations of what varies slowly
+FAINT: Final = 5e-3  # of the light around it: fainter lines and wings are left out
+SHARPEST: Final = 1.5  # grid points, the narrowest Gaussian the grid carries
+LOG_WIDEST: Final = np.float32(12)
+WIDEST: Final = np.float32(np.exp(12))  # grid points, more than any line's width
+BESIDE: Final = 2000  # grid points, 4 %: lines that far outside the grid reach into it with their wings
+HYDROGEN_POWER: Final = 0.68  # of the electron density; 0.67965 and 0.68116 for H alpha and H beta
+BLUR: Final = 8.0  # grid points, less than any spectrometer's resolution: what a faint line is spread over
 
 
 @dataclass(frozen=True)
@@ -79,38 +82,119 @@ def radiance(fractions: Floats, core: Zone, shell: Zone, grid_vac_nm: Floats | N
         (points,) float32, W m-2 sr-1 nm-1.
     """
     grid = emission_grid_nm() if grid_vac_nm is None else grid_vac_nm
-    light: Light = _emit(optical_depth(fractions, core, grid), _planck_nodes(grid, core))
+    nodes = _nodes(grid)
+    source = _planck(nodes, core.temperature_k)
+    densities, columns = _columns(fractions, core)
+    continuum = _continuum_depth(densities, core, nodes, source)
+    light: Light = _emit(_depth(columns, core, grid, continuum, FAINT * continuum), source.astype(np.float32))
     if shell.length_cm > 0:
-        _cover(light, optical_depth(fractions, shell, grid), _planck_nodes(grid, shell))
+        behind = -np.expm1(-continuum) * source
+        source = _planck(nodes, shell.temperature_k)
+        densities, columns = _columns(fractions, shell)
+        continuum = _continuum_depth(densities, shell, nodes, source)
+        # a line of depth t changes the light by t (source - light), which counts relative to the light
+        floor = FAINT * behind / np.maximum(behind, source)
+        _cover(light, _depth(columns, shell, grid, continuum, floor), source.astype(np.float32))
     return light
 
 
 def optical_depth(fractions: Floats, zone: Zone, grid_vac_nm: Floats) -> Light:
     """(points,) float32 optical depth of a zone, lines and continuum."""
-    data = atomic_data()
-    densities, partition = populations(fractions, zone, data)
-    depth = _continuum_depth(densities, zone, grid_vac_nm, data)
+    densities, columns = _columns(fractions, zone)
+    nodes = _nodes(grid_vac_nm)
+    continuum = _continuum_depth(densities, zone, nodes, _planck(nodes, zone.temperature_k))
+    return _depth(columns, zone, grid_vac_nm, continuum, FAINT * continuum)
+
+
+def _columns(fractions: Floats, zone: Zone) -> tuple[Floats, Floats]:
+    """Densities per cm3, and density x length / partition function per cm2, each (species,)."""
+    densities, partition = populations(fractions, zone, atomic_data())
+    return densities, densities / partition * zone.length_cm
+
+
+def _depth(columns: Floats, zone: Zone, grid_vac_nm: Floats, continuum: Floats, floor: Floats) -> Light:
+    """(points,) optical depth; `continuum` and `floor` are at the nodes."""
+    depth: Light = _spread(continuum.astype(np.float32))
+    levels = empty_levels(len(depth))
     _add_lines(
-        depth,
-        grid_vac_nm[0],
-        densities / partition * zone.length_cm,
+        *levels,
+        np.maximum(floor, 1e-9).astype(np.float32),
+        np.log(grid_vac_nm[0]) / STEP,
+        columns,
         zone.temperature_k,
         zone.electron_density_cm3,
-        data.mass_u[data.species_element],
-        data.line_start,
-        data.line_vac_nm,
-        data.line_ga,
-        data.line_lower_ev,
-        data.line_stark,
-        data.species_hydrogen,
+        ionisation_lowering_ev(zone.temperature_k, zone.electron_density_cm3),
+        *_line_table(),
     )
+    assemble(*levels, depth)
     return depth
 
 
+class _LineTable(NamedTuple):
+    """What `_add_lines` reads, in units of grid points; (species,) or (lines,)."""
+
+    doppler: Floats  # full width over the square root of the temperature
+    strongest: Floats
+    limit_ev: Floats
+    stage: NDArray[np.int8]
+    hydrogen: NDArray[np.bool_]
+    start: NDArray[np.int32]
+    position: Floats  # log wavelength
+    whole: NDArray[np.int32]  # the same, rounded down
+    strength: Light  # area of a column of one per cm2 in the lower level's state, without stimulated emission
+    lower_ev: Light
+    upper_ev: Light
+    photon_ev: Light
+    width: Light  # (3, lines) log of the full Stark width at 1e17 per cm3, in powers of log10 temperature
+    shift: Light  # (3, lines) over the width, likewise
+
+
+@cache
+def _line_table() -> _LineTable:
+    data = atomic_data()
+    nm = data.line_vac_nm
+    strength = LINE_OPACITY * nm**3 * data.line_ga / STEP
+    log_width = data.line_stark[:, :3] * np.log(10)
+    log_width[:, 0] += np.log(0.1 / (nm * STEP))
+    hydrogen = np.repeat(data.species_hydrogen, np.diff(data.line_start))
+    log_width[hydrogen] = 0.0
+    log_width[hydrogen, 0] = np.log([_hydrogen_width_nm(x) for x in nm[hydrogen]] / (nm[hydrogen] * STEP))
+    bounds = list(zip(data.line_start[:-1], data.line_start[1:], strict=True))
+    return _LineTable(
+        doppler=DOPPLER / np.sqrt(data.mass_u[data.species_element]) / STEP,
+        strongest=np.array([strength[a:b].max(initial=0.0) for a, b in bounds]),
+        limit_ev=data.ionisation_ev,
+        stage=data.species_stage,
+        hydrogen=data.species_hydrogen,
+        start=data.line_start,
+        position=np.log(nm) / STEP,
+        whole=(np.log(nm) / STEP).astype(np.int32),
+        strength=strength.astype(np.float32),
+        lower_ev=data.line_lower_ev.astype(np.float32),
+        upper_ev=(data.line_lower_ev + HC_EV_NM / nm).astype(np.float32),
+        photon_ev=(HC_EV_NM / nm).astype(np.float32),
+        width=np.ascontiguousarray(log_width.T, dtype=np.float32),
+        shift=np.ascontiguousarray(data.line_stark[:, 3:].T, dtype=np.float32),
+    )
+
+
 def populations(fractions: Floats, zone: Zone, data: AtomicData) -> tuple[Floats, Floats]:
-    """Densities per cm3 and partition functions, each (species,), at Saha balance and neutrality."""
+    """Densities per cm3 and partition functions, each (species,), at Saha balance and neutrality.
+
+    Partition functions are summed over the levels below the lowered ionisation energy; those of elements that
+    are not there are 1.
+    """
     lowering = ionisation_lowering_ev(zone.temperature_k, zone.electron_density_cm3)
-    partition = partition_functions(zone.temperature_k, lowering, data)
+    partition = _partition(
+        zone.temperature_k,
+        lowering,
+        fractions[data.species_element] > 0,
+        data.ionisation_ev,
+        data.species_stage,
+        data.level_start,
+        data.level_g,
+        data.level_ev,
+    )
     densities = _saha(
         fractions,
         zone.temperature_k,
@@ -123,20 +207,6 @@ def populations(fractions: Floats, zone: Zone, data: AtomicData) -> tuple[Floats
     return densities, partition
 
 
-def partition_functions(temperature_k: float, lowering_ev: float, data: AtomicData) -> Floats:
-    """(species,) sums over the levels that lie below the lowered ionisation energy."""
-    sums: Floats = _partition(
-        temperature_k,
-        lowering_ev,
-        data.ionisation_ev,
-        data.species_stage,
-        data.level_start,
-        data.level_g,
-        data.level_ev,
-    )
-    return sums
-
-
 def ionisation_lowering_ev(temperature_k: float, electron_density_cm3: float) -> float:
     """Of a neutral, by Debye shielding: e^2 / (4 pi eps0 lambda_D); of charge z it is z + 1 times that.
 
@@ -146,21 +216,22 @@ def ionisation_lowering_ev(temperature_k: float, electron_density_cm3: float) ->
     return float(1.43996e-7 / debye_cm)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _partition(temperature_k, lowering_ev, ionisation_ev, stage, start, g, level_ev):  # type: ignore[no-untyped-def]
-    beta = 1 / (BOLTZMANN_EV_K * temperature_k)
-    sums = np.empty(len(stage))
+@kernel
+def _partition(temperature_k, lowering_ev, wanted, ionisation_ev, stage, start, g, level_ev):  # type: ignore[no-untyped-def]
+    beta = np.float32(1 / (BOLTZMANN_EV_K * temperature_k))
+    sums = np.ones(len(stage))
     for s in range(len(stage)):
-        limit = ionisation_ev[s] - stage[s] * lowering_ev
-        sums[s] = g[start[s]]
-        for i in range(start[s] + 1, start[s + 1]):
-            if level_ev[i] >= limit or level_ev[i] * beta > 30.0:
-                break
-            sums[s] += g[i] * np.exp(-level_ev[i] * beta)
+        if wanted[s]:
+            limit = ionisation_ev[s] - stage[s] * lowering_ev
+            bound = start[s] + np.searchsorted(level_ev[start[s] : start[s + 1]], limit)
+            total = np.float32(0)
+            for i in range(start[s] + 1, bound):
+                total += g[i] * exp_minus(np.float32(level_ev[i]) * beta)
+            sums[s] = g[start[s]] + total
     return sums
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _saha(fractions, temperature_k, electrons, lowering_ev, partition, ionisation_ev, first):  # type: ignore[no-untyped-def]
     beta = 1 / (BOLTZMANN_EV_K * temperature_k)
     free = 2 * ELECTRON_THERMAL * temperature_k**1.5 / electrons
@@ -187,30 +258,24 @@ def _nodes(grid_vac_nm: Floats) -> Floats:
     return grid_vac_nm[::NODE]
 
 
-def _planck_nodes(grid_vac_nm: Floats, zone: Zone) -> Light:
-    return _planck(_nodes(grid_vac_nm), zone.temperature_k).astype(np.float32)
-
-
 def _planck(vac_nm: Floats, temperature_k: float) -> Floats:
     """W m-2 sr-1 nm-1."""
     quantum = HC_EV_NM / (vac_nm * BOLTZMANN_EV_K * temperature_k)
     return np.asarray(PLANCK * vac_nm**-5.0 / np.expm1(quantum))
 
 
-def _continuum_depth(densities: Floats, zone: Zone, grid_vac_nm: Floats, data: AtomicData) -> Light:
-    """(points,) free-free and free-bound optical depth: the emission coefficient over Planck's function."""
-    vac_m = _nodes(grid_vac_nm) * 1e-9
-    charge2 = float(((data.species_stage - 1.0) ** 2 * densities).sum()) * 1e6
+def _continuum_depth(densities: Floats, zone: Zone, nodes_vac_nm: Floats, planck: Floats) -> Floats:
+    """(nodes,) free-free and free-bound optical depth: the emission coefficient over Planck's function."""
+    vac_m = nodes_vac_nm * 1e-9
+    charge2 = float(((atomic_data().species_stage - 1.0) ** 2 * densities).sum()) * 1e6
     electrons = zone.electron_density_cm3 * 1e6
     stimulated = np.exp(-HC_EV_NM * 1e-9 / (vac_m * BOLTZMANN_EV_K * zone.temperature_k))
     gaunt = FREE_BOUND_BIBERMAN * (1 - stimulated) + FREE_FREE_GAUNT * stimulated
     per_m = CONTINUUM / vac_m**2 * electrons * charge2 / np.sqrt(zone.temperature_k) * gaunt  # W m-3 sr-1 m-1
-    depth = per_m * 1e-9 * zone.length_cm * 1e-2 / _planck(_nodes(grid_vac_nm), zone.temperature_k)
-    spread: Light = _spread(depth.astype(np.float32))
-    return spread
+    return np.asarray(per_m * 1e-9 * zone.length_cm * 1e-2 / planck)
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@kernel
 def _spread(nodes):  # type: ignore[no-untyped-def]
     """Values between nodes, linearly."""
     out = np.empty((len(nodes) - 1) * NODE + 1, dtype=np.float32)
@@ -222,153 +287,76 @@ def _spread(nodes):  # type: ignore[no-untyped-def]
     return out
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@kernel
 def _add_lines(  # type: ignore[no-untyped-def]
-    depth, first_nm, columns, temperature_k, electrons, mass_u, start, vac_nm, ga, lower_ev, stark, hydrogen
-):
-    """Add every line's optical depth; `columns` is density x length / partition function, per cm2."""
-    far = np.zeros((len(depth) - 1) // WING + 1, dtype=np.float32)
-    beta = 1 / (BOLTZMANN_EV_K * temperature_k)
-    log_t = np.log10(temperature_k)
-    size = len(depth)
+    fine, middle, far, floor_nodes, first, columns, temperature_k, electrons, lowering_ev,
+    doppler, strongest, limit_ev, stage, hydrogen, start,
+    position, whole, strength, lower_ev, upper_ev, photon_ev, width, shift,
+):  # fmt: skip
+    """Add the lines' optical depth, species by species, of those that show."""
+    beta = np.float32(1 / (BOLTZMANN_EV_K * temperature_k))
+    log_t = np.float32(np.log10(temperature_k))
+    points = (len(floor_nodes) - 1) * NODE
+    last_node, first_whole = len(floor_nodes) - 1, int(first)
+    faintest = floor_nodes.min()
     for s in range(len(start) - 1):
-        if columns[s] <= 0:
+        if columns[s] * strongest[s] < faintest * BLUR:
             continue
-        doppler = DOPPLER * np.sqrt(temperature_k / mass_u[s])
-        for i in range(start[s], start[s + 1]):
-            nm = vac_nm[i]
-            at = int(np.log(nm / first_nm) / STEP + 0.5)
-            if at < 0 or at >= size:
-                continue
-            photon = 1 - np.exp(-HC_EV_NM / nm * beta)
-            area = LINE_OPACITY * nm**4 * ga[i] * columns[s] * np.exp(-lower_ev[i] * beta) * photon  # nm
-            step = nm * STEP
-            gauss = max(doppler * nm, 1.5 * step)
-            floor = depth[at] * FAINT + 1e-9
-            if area < floor * gauss:
-                continue
-            shift = 0.0
-            if hydrogen[s]:
-                lorentz = _hydrogen_width(nm, electrons)
-            else:
-                lorentz = (
-                    10 ** (stark[i, 0] + log_t * (stark[i, 1] + log_t * stark[i, 2])) * electrons * 1e-18
-                )
-                shift = lorentz * (stark[i, 3] + log_t * (stark[i, 4] + log_t * stark[i, 5]))
-            if nm + shift > 0:
-                _add_voigt(
-                    depth, far, area, gauss, lorentz, np.log((nm + shift) / first_nm) / STEP, step, floor
-                )
-    for n in range(len(far) - 1):
-        slope = (far[n + 1] - far[n]) * np.float32(1 / WING)
-        part = depth[n * WING : (n + 1) * WING]
-        for k in range(WING):
-            part[k] += far[n] + slope * RAMP[k]
+        lo = start[s] + np.searchsorted(position[start[s] : start[s + 1]], first - BESIDE)
+        hi = start[s] + np.searchsorted(position[start[s] : start[s + 1]], first + points + BESIDE)
+        column = np.float32(columns[s])
+        limit = np.float32(limit_ev[s] - stage[s] * lowering_ev)
+        areas = np.empty(hi - lo, np.float32)
+        for i in range(len(areas)):
+            boltzmann = exp_minus(lower_ev[lo + i] * beta)
+            areas[i] = strength[lo + i] * column * boltzmann * (ONE - exp_minus(photon_ev[lo + i] * beta))
+        at = np.empty(len(areas), np.int32)
+        kept = 0
+        for i in range(len(areas)):
+            node = min(max((whole[lo + i] - first_whole) // NODE, 0), last_node)
+            at[kept] = i
+            kept += (areas[i] > floor_nodes[node] * np.float32(BLUR)) & (upper_ev[lo + i] < limit)
+        scale = electrons * 1e-17
+        if hydrogen[s]:
+            scale = scale**HYDROGEN_POWER
+        log_scale = np.float32(np.log(scale))
+        area, floor = np.empty(kept, np.float32), np.empty(kept, np.float32)
+        lorentz, moved, centre = np.empty(kept, np.float32), np.empty(kept, np.float32), np.empty(kept)
+        for i in range(kept):
+            n = lo + at[i]
+            area[i] = areas[at[i]]
+            floor[i] = floor_nodes[min(max((whole[n] - first_whole) // NODE, 0), last_node)]
+            lorentz[i] = width[0, n] + log_t * (width[1, n] + log_t * width[2, n])
+            moved[i] = shift[0, n] + log_t * (shift[1, n] + log_t * shift[2, n])
+            centre[i] = position[n] - first
+        for i in range(kept):
+            lorentz[i] = WIDEST * exp_minus(LOG_WIDEST - log_scale - lorentz[i])
+            centre[i] += lorentz[i] * moved[i]
+        gauss = np.float32(max(doppler[s] * np.sqrt(temperature_k), SHARPEST))
+        add_voigts(fine, middle, far, area, gauss, lorentz, centre, floor)
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _hydrogen_width(nm, electrons):  # type: ignore[no-untyped-def]
-    """Full width at half area, nm: linear Stark, H alpha and (wider) the rest as H beta.
+def _hydrogen_width_nm(vac_nm: float) -> float:
+    """Full width at half area at 1e17 per cm3: linear Stark, H alpha and (wider) the rest as H beta.
 
     Gigosos, Gonzalez, Cardenoso, Spectrochim. Acta B 58, 1489 (2003), equations 3 and 5.
     """
-    if nm > 600:
-        return 0.549 * (electrons * 1e-17) ** 0.67965
-    return 4.800 * (electrons * 1e-17) ** 0.68116
+    return 0.549 if vac_nm > 600 else 4.800
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _add_voigt(depth, far, area, gauss, lorentz, centre, step, floor):  # type: ignore[no-untyped-def]
-    """Add a pseudo-Voigt profile of unit area times `area`; widths in nm, `centre` in grid points.
-
-    Thompson, Cox, Hastings, J. Appl. Cryst. 20, 79 (1987): within 1 % of the Voigt profile's peak.
-    """
-    g, w = gauss, lorentz
-    full = (
-        g**5 + 2.69269 * g**4 * w + 2.42843 * g**3 * w**2 + 4.47163 * g**2 * w**3 + 0.07842 * g * w**4 + w**5
-    ) ** 0.2
-    ratio = w / full
-    eta = ratio * (1.36603 - ratio * (0.47719 - ratio * 0.11116))
-    size = len(depth)
-
-    peak = np.float32(eta * area * 2 / (np.pi * full))
-    inverse = np.float32(4 * step * step / (full * full))
-    reach = (
-        np.sqrt(max(eta * area * full / (2 * np.pi * floor), 0.0)) / step
-    )  # where the Lorentz wing meets the floor
-    if reach <= NEAR:
-        lo = max(0, int(centre - reach))
-        hi = max(lo, min(size, int(centre + reach) + 1))
-        start = np.float32(lo - centre)
-        core = depth[lo:hi]
-        for k in range(len(core)):
-            x = start + RAMP[k]
-            core[k] += peak / (np.float32(1) + x * x * inverse)
-    else:
-        _add_wide(depth, far, peak, inverse, centre, reach)
-
-    # (1 - y/64)^64 for exp(-y): 0.8 % of the peak off at most, and unlike exp it compiles to vector code
-    peak = np.float32((1 - eta) * area * 0.9449 / full)
-    reach = 1.6 * full / step  # exp(-4 ln2 1.6^2) = 8e-4
-    lo = max(0, int(centre - reach))
-    hi = max(lo, min(size, int(centre + reach) + 1, int(centre - reach) + len(RAMP)))
-    inverse = np.float32(4 * np.log(2) / 64 * step * step / (full * full))
-    start = np.float32(lo - centre)
-    core = depth[lo:hi]
-    for k in range(len(core)):
-        x = start + RAMP[k]
-        power = np.float32(1) - x * x * inverse
-        power *= power
-        power *= power
-        power *= power
-        power *= power
-        power *= power
-        core[k] += peak * power * power
-
-
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _add_wide(depth, far, peak, inverse, centre, reach):  # type: ignore[no-untyped-def]
-    """Add a Lorentz profile: to `far` at its nodes, and to `depth` what lies between them near the centre."""
-    one, fraction = np.float32(1), np.float32(1 / WING)
-    lo, hi = max(0, int((centre - reach) / WING)), min(len(far) - 1, int((centre + reach) / WING) + 1)
-    start = np.float32(lo * WING - centre)
-    nodes = far[lo : hi + 1]
-    step = np.float32(WING)
-    for n in range(len(nodes)):
-        x = start + step * RAMP[n]
-        nodes[n] += peak / (one + x * x * inverse)
-    lo, hi = max(0, int((centre - NEAR) / WING)), min(len(far) - 1, int((centre + NEAR) / WING) + 1)
-    for n in range(lo, hi):
-        start = np.float32(n * WING - centre)
-        end = start + np.float32(WING)
-        left, right = peak / (one + start * start * inverse), peak / (one + end * end * inverse)
-        slope = (right - left) * fraction
-        core = depth[n * WING : (n + 1) * WING]
-        for k in range(WING):
-            x = start + RAMP[k]
-            between = left + slope * RAMP[k]
-            core[k] += peak / (one + x * x * inverse) - between
-
-
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@kernel
 def _emit(depth, source_nodes):  # type: ignore[no-untyped-def]
-    source = _spread(source_nodes)
-    light = np.empty(len(depth), dtype=np.float32)
-    for j in range(len(depth)):
-        t = depth[j]
-        thin = t * (np.float32(1) - np.float32(0.5) * t)
-        light[j] = source[j] * (thin if t < np.float32(1e-3) else np.float32(1) - np.exp(-t))
+    light = np.zeros(len(depth), dtype=np.float32)
+    _cover(light, depth, source_nodes)
     return light
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@kernel
 def _cover(light, depth, source_nodes):  # type: ignore[no-untyped-def]
     """See `light` through a layer of its own optical depth and source, in place."""
     source = _spread(source_nodes)
     for j in range(len(depth)):
         t = depth[j]
-        through = np.exp(-t)
-        thin = t * (np.float32(1) - np.float32(0.5) * t)
-        light[j] = light[j] * through + source[j] * (
-            thin if t < np.float32(1e-3) else np.float32(1) - through
-        )
+        through = exp_minus(t)
+        thin = t * (ONE - t * (np.float32(0.5) - t * (np.float32(1 / 6) - t * np.float32(1 / 24))))
+        light[j] = light[j] * through + source[j] * (thin if t < np.float32(0.1) else ONE - through)

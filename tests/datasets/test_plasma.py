@@ -113,6 +113,37 @@ def test_line_opacity_agrees_with_the_emission_coefficient():
     assert found == pytest.approx(expected, rel=0.03)
 
 
+def test_a_part_of_the_grid_shows_the_same_light():
+    steel = fractions(Fe=97, Mn=1.2, Cr=0.2, N=5, H=0.1)
+    core, shell = Zone(10500, 1e17, 0.1), Zone(6500, 2e16, 0.05)
+    part = emission_grid_nm(GRID[24000], 420)
+    inside = slice(24000, 24000 + len(part))
+    np.testing.assert_allclose(part, GRID[inside], rtol=1e-12)
+    np.testing.assert_allclose(
+        radiance(steel, core, shell, part), radiance(steel, core, shell)[inside], rtol=0.02
+    )
+
+
+def test_levels_above_the_lowered_ionisation_limit_send_no_light():
+    """Sodium's last Rydberg lines merge into the continuum as the density grows (Inglis and Teller 1939)."""
+    data = atomic_data()
+    neutral = data.first_species[data.elements.index("Na")]
+    lines = slice(data.line_start[neutral], data.line_start[neutral + 1])
+    upper_ev = data.line_lower_ev[lines] + HC_EV_NM / data.line_vac_nm[lines]
+    binding = data.ionisation_ev[neutral] - upper_ev
+    seen = data.line_lower_ev[lines] < 0.01
+    vac_nm = data.line_vac_nm[lines][seen & (binding > 0.05) & (binding < 0.12)].min()
+
+    def stands_out(density):
+        depth = optical_depth(fractions(Na=100), Zone(7000, density, 1.0), GRID)
+        near, beside = abs(GRID / vac_nm - 1) < 4e-5, abs(abs(GRID / vac_nm - 1) - 1.5e-3) < 4e-5
+        return depth[near].max() / depth[beside].mean()
+
+    assert ionisation_lowering_ev(7000, 1e14) < 0.05 < 0.12 < ionisation_lowering_ev(7000, 3e17)
+    assert stands_out(1e14) > 3
+    assert stands_out(3e17) < 1.05
+
+
 def test_the_grid_is_geometric_and_covers_every_instrument():
     assert GRID[0] == pytest.approx(185)
     assert GRID[-1] >= 1000
