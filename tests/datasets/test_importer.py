@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from alloysort_datasets.check import check_table
-from alloysort_datasets.errors import TableError
+from alloysort_datasets.errors import DataError, TableError
 from alloysort_datasets.importer import import_pieces
 from alloysort_datasets.piece import Piece
 from alloysort_datasets.table import read_instruments, read_pieces
@@ -183,3 +186,29 @@ def test_real_spectra(shared_data: Path, tmp_path: Path) -> None:
     report = import_pieces(shared_data / "libs", tmp_path / "out")
     assert (report.pieces, report.spectra, report.faults) == (21, 21, ())
     assert check_table(tmp_path / "out") == []
+
+
+LABELS = (
+    "piece_id,spectrum,family,alloy,mass_g,batch,split,Al,Mg\none,a.csv,6xxx,6061,12.5,b1,train,97.9,1.0\n"
+)
+
+
+@given(st.data())
+def test_any_labels_are_read_refused_or_reported(data: st.DataObject) -> None:
+    labels = bytearray(LABELS.encode())
+    for _ in range(data.draw(st.integers(0, 3))):
+        start = data.draw(st.integers(0, len(labels)))
+        piece = st.binary(max_size=8) | st.sampled_from(
+            [b",", b"\n", b'"', b"nan", b"../a.csv", b"-1", b"\0"]
+        )
+        labels[start : min(len(labels), start + data.draw(st.integers(0, 12)))] = data.draw(piece)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "scrap"
+        root.mkdir()
+        (root / "a.csv").write_text(SPECTRUM)
+        (root / "labels.csv").write_bytes(bytes(labels))
+        try:
+            report = import_pieces(root, Path(folder) / "out")
+        except DataError:
+            return
+        assert report.faults or check_table(Path(folder) / "out") == []
