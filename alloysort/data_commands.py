@@ -13,6 +13,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from alloysort_datasets.errors import AlloysortError
+
 app = typer.Typer(name="data", help="Make, bring in and check piece tables.", no_args_is_help=True)
 
 
@@ -94,6 +96,29 @@ def simulate(
         for done in run(out, simulation, workers or os.cpu_count() or 1):
             bar.update(task, completed=done)
     typer.echo(f"{out}: {pieces} simulated pieces, seed {seed}")
+
+
+@app.command()
+def compare(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Measured spectra.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the pictures.")],
+    element: Annotated[
+        str | None,
+        typer.Option(help="Fit this, as Cu or Cu=60,Zn=40; if absent, the element that fits best."),
+    ] = None,
+) -> None:
+    """Fit simulated plasmas to measured spectra and draw both: a picture a spectrum, and summary.png."""
+    try:
+        from alloysort_training.compare import compare_spectra
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "matplotlib":
+            raise
+        raise AlloysortError("this draws with matplotlib: pip install 'alloysort[training]'") from None
+    with _progress(Console(stderr=True)) as bar:
+        task = bar.add_task("compare", total=len(files))
+        table = compare_spectra(files, out, element, lambda: bar.advance(task))
+    Console().print(table)
+    typer.echo(f"{out}: {len(files)} pictures and summary.png")
 
 
 def _progress(console: Console) -> Progress:

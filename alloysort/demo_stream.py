@@ -18,7 +18,7 @@ def open_stream() -> tuple[Iterator[Piece], Mapping[str, Instrument]]:
 
     def pieces() -> Iterator[Piece]:
         for batch in count():
-            instrument = open_batch(DEMO, batch)[0].instrument
+            instrument = open_batch(DEMO, batch).instrument
             instruments[instrument.name] = instrument
             yield from simulate_batch(DEMO, batch)
 

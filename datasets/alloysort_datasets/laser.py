@@ -1,144 +1,202 @@
-"""What shots of a laser see of a piece on a moving belt, from the piece's composition to detector counts."""
+"""What shots of a laser see of a piece on a moving belt, from the piece's composition to detector counts.
+
+Every shot's pulse energy decides its plasma's temperature, density and size together; how sharp the focus is,
+does so for all shots of a piece.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alloysort_datasets.atomic import AtomicData, atomic_data
+from alloysort_datasets.atomic import atomic_data
+from alloysort_datasets.conditions import Conditions
+from alloysort_datasets.layers import Coat
 from alloysort_datasets.plasma import Zone, radiance
 from alloysort_datasets.spectrometer import Spectrometer
 
 Floats = NDArray[np.float64]
 Rng = np.random.Generator
 
-# wt%; the surface of scrap as the first shots meet it
-LAYERS: Final[Mapping[str, Mapping[str, float]]] = {
-    # Upper crust (Rudnick and Gao, Treatise on Geochemistry 3, 2003), as road dirt with organic carbon
-    "dirt": {"O": 46, "Si": 27, "Al": 7, "Fe": 5, "Ca": 5, "Na": 2, "K": 2.3, "Mg": 1.5, "C": 4, "Ti": 0.2},
-    # White coil coating: binder with TiO2 and CaCO3 filler
-    "paint": {"C": 38, "O": 33, "Ti": 14, "Ca": 10, "H": 5},
-    "oil": {"C": 86, "H": 14},
-    "oxide": {"Al": 53, "O": 47},
-    "zinc": {"Zn": 99.3, "Al": 0.5, "Fe": 0.2},
-}
-AIR: Final[Mapping[str, float]] = {"N": 75.5, "O": 23.2, "Ar": 1.3}
-VOLATILE: Final = ("Zn", "Mg", "Pb", "Cd", "Bi", "Na", "K")
+AIR: Final[Mapping[str, float]] = {"N": 75.5, "O": 23.2, "Ar": 1.3}  # dry air, wt%
+BELT: Final[Mapping[str, float]] = {"C": 45, "Cl": 36, "H": 6, "Ca": 8, "O": 5}  # PVC with chalk, an estimate
+# At normal pressure (CRC Handbook of Chemistry and Physics); of those that boil far below aluminium's 2,743 K
+BOILING_K: Final[Mapping[str, float]] = {
+    "Zn": 1180, "Cd": 1040, "Mg": 1363, "Na": 1156, "K": 1032, "Pb": 2022, "Bi": 1837, "Sb": 1860, "Li": 1615,
+    "Ca": 1757, "Sr": 1650, "Mn": 2334,
+}  # fmt: skip
+ALUMINIUM_BOILS_K: Final = 2743.0
 
-MISS_RATE: Final = 0.03
-LIGHT_RSD: Final = 0.12  # clean targets show 8 to 20 %
+# Powers of a pulse's fluence over the nominal one. Temperature and density grow slowly, as the plume shields
+# the surface (Cabalin, Laserna, Spectrochim. Acta B 53, 723 (1998) and others find 0.05-0.2 and 0.2-0.5);
+# its length as the cube root of the energy (blast wave).
+TEMPERATURE_POWER: Final = 0.12
+DENSITY_POWER: Final = 0.35
+LENGTH_POWER: Final = 1 / 3
+NOMINAL_OVER_THRESHOLD: Final = 20.0  # fluence in focus over the ablation threshold
+SPOT_SCATTER: Final = 0.03  # of an element's share from spot to spot: segregation, dendrites
+COUPLING_RSD: Final = 0.05  # of absorbed energy: angle and skin of the surface
+COLLECTING_MM: Final = 3.0  # defocus at which the optics collect half
+GRAZED_BELT: Final = 0.3  # the belt lies far below the focus: it adds less than its share of the spot
 
 
 @dataclass(frozen=True)
 class Shots:
-    """Detector counts (shots, channels) of one piece and the conditions they were taken under."""
+    """Detector counts (shots, channels) of one piece, and what is known of how they came about."""
 
     counts: NDArray[np.float32]
     conditions: Mapping[str, float]
 
 
-@dataclass(frozen=True)
-class _Surface:
-    layer: str | None
-    cover: float  # share of the first shot's ablated matter that is layer
-    shots_to_clean: float
+@dataclass(frozen=True, eq=False)
+class _Jitter:
+    """What differs from shot to shot, each (shots,)."""
+
+    energy: Floats
+    light: Floats
+    missed: NDArray[np.bool_]
+    on_piece: Floats
+
+    @classmethod
+    def draw(cls, conditions: Conditions, shots: int, rng: Rng) -> _Jitter:
+        energy, coupling, light = rng.standard_normal((3, shots))
+        missing, grazing, share, faint = rng.random((4, shots))
+        missed = missing < conditions.miss_rate
+        light = np.exp(conditions.light_rsd * light)
+        light[missed] *= 0.15 * faint[missed]
+        return cls(
+            energy=np.exp(conditions.energy_rsd * energy + COUPLING_RSD * coupling),
+            light=light,
+            missed=missed,
+            on_piece=np.where(grazing < conditions.graze_rate, 0.3 + 0.6 * share, 1.0),
+        )
 
 
 def fire(
-    composition: Mapping[str, float], spectrometer: Spectrometer, shots: int, exposure: float, rng: Rng
+    composition: Mapping[str, float],
+    spectrometer: Spectrometer,
+    conditions: Conditions,
+    shots: int,
+    exposure: float,
+    rng: Rng,
+    neighbour: Mapping[str, float] | None = None,
 ) -> Shots:
-    """Fire `shots` times at one piece.
+    """Fire `shots` times at one spot of a piece.
 
     Args:
         composition: wt% over any elements; those without known lines emit nothing.
         spectrometer: collects the light.
+        conditions: what the laser meets.
         shots: pulses.
         exposure: electrons per relative electron of `Spectrometer.collect`, see `reference_exposure`.
         rng: of this piece.
+        neighbour: wt% of the next piece, on which part of the last spot may lie.
+
+    Returns:
+        The counts; conditions holds all of `conditions` and how many shots missed or grazed the piece.
     """
     data = atomic_data()
-    plasma = _draw_plasma(rng)
-    surface = _draw_surface(composition, rng)
-    bulk = _ablated(data.fractions(dict(composition)), data, rng)
-    air = data.fractions({**AIR, "H": float(rng.uniform(0.02, 0.3))})
+    jitter = _Jitter.draw(conditions, shots, rng)
+    metal = data.fractions(dict(composition)) * _ahead(conditions.volatile)
+    spots = metal * np.exp(SPOT_SCATTER * rng.standard_normal((shots, metal.size)))
+    spots /= spots.sum(axis=1, keepdims=True)
+    if neighbour is not None and conditions.neighbour_share > 0:
+        spots[-1] = _mix(spots[-1], data.fractions(dict(neighbour)), conditions.neighbour_share)
+    coat, bottom_um = Coat(conditions), 0.0
     counts = []
-    missed = 0
     for shot in range(shots):
-        cover = surface.cover * np.exp(-shot / surface.shots_to_clean)
-        fractions = (
-            bulk if surface.layer is None else _mix(bulk, data.fractions(dict(LAYERS[surface.layer])), cover)
-        )
-        light = np.exp(rng.normal(0, LIGHT_RSD))
-        if rng.random() < MISS_RATE:
-            light *= rng.uniform(0, 0.15)
-            missed += 1
-        core, shell = _jitter(plasma, rng)
-        seen = spectrometer.collect(radiance(_mix(fractions, air, plasma["air_share"]), core, shell))
-        counts.append(spectrometer.read(seen * exposure * light * plasma["collected"], rng))
-    conditions = dict(plasma) | {"missed_shots": float(missed)}
-    if surface.layer is not None:
-        conditions[f"{surface.layer}_cover"] = surface.cover
-    return Shots(np.stack(counts), conditions)
+        fluence = _fluence(conditions, jitter.energy[shot])
+        to_um = bottom_um + _depth_um(conditions, fluence)
+        if jitter.missed[shot]:
+            matter = _belt()
+        else:
+            matter = coat.mix(spots[shot], bottom_um, to_um)
+            matter = _mix(matter, _belt(), GRAZED_BELT * (1 - jitter.on_piece[shot]))
+            bottom_um = to_um
+        core, shell = _zones(conditions, fluence)
+        plume = _mix(matter, _air(conditions.humidity), conditions.air_share)
+        seen = spectrometer.collect(radiance(plume, core, shell, spectrometer.grid_vac_nm))
+        light = jitter.light[shot] * jitter.on_piece[shot] * _collected(conditions)
+        counts.append(spectrometer.read(seen * (exposure * light), rng))
+    told = {"missed_shots": float(jitter.missed.sum()), "grazed_shots": float((jitter.on_piece < 1).sum())}
+    return Shots(np.stack(counts), conditions.as_mapping() | told)
 
 
 def reference_exposure(spectrometer: Spectrometer, rng: Rng) -> float:
     """The exposure an operator would set: a clean aluminium sheet peaks at 5 to 200 % of the ceiling."""
     data = atomic_data()
     sheet = data.fractions({"Al": 98, "Mg": 0.8, "Si": 0.7, "Fe": 0.3, "Cu": 0.2, "N": 3})
-    seen = spectrometer.collect(radiance(sheet, Zone(10500, 1e17, 0.1), Zone(6500, 2e16, 0.05)))
+    core, shell = Zone(10500, 1e17, 0.1), Zone(6500, 2e16, 0.05)
+    seen = spectrometer.collect(radiance(sheet, core, shell, spectrometer.grid_vac_nm))
     ceiling = spectrometer.instrument.saturation_counts / spectrometer.counts_per_electron
     return float(ceiling * np.exp(rng.uniform(np.log(0.05), np.log(2.0))) / seen.max())
 
 
-def _draw_plasma(rng: Rng) -> dict[str, float]:
-    defocus_mm = float(min(rng.exponential(0.5), 3.0))
-    temperature_k = rng.normal(10200, 2100) * (1 - 0.06 * defocus_mm)
-    electrons = 1e17 * np.exp(rng.normal(0, 0.6) - 0.25 * defocus_mm)
-    return {
-        "defocus_mm": defocus_mm,
-        "plasma_temperature_k": float(np.clip(temperature_k, 6000, 18000)),
-        "electron_density_cm3": float(np.clip(electrons, 1e16, 8e17)),
-        "core_cm": float(np.exp(rng.uniform(np.log(0.02), np.log(0.25)))),
-        "shell_temperature_ratio": float(rng.uniform(0.45, 0.85)),
-        "shell_density_ratio": float(np.exp(rng.uniform(np.log(0.03), np.log(0.5)))),
-        "shell_cm": float(np.exp(rng.uniform(np.log(0.005), np.log(0.12)))),
-        "air_share": float(np.clip(np.exp(rng.normal(np.log(0.12), 0.9)), 0, 0.7)),
-        "collected": float(np.exp(rng.normal(0, 0.3) - 0.3 * defocus_mm)),
-    }
+def _spread(conditions: Conditions) -> float:
+    """Area of the spot over that in focus, of a Gaussian beam."""
+    return 1 + (conditions.defocus_mm / conditions.rayleigh_mm) ** 2
 
 
-def _jitter(plasma: Mapping[str, float], rng: Rng) -> tuple[Zone, Zone]:
-    hot, dense = rng.normal(1, 0.02), np.exp(rng.normal(0, 0.1))
-    core_k = plasma["plasma_temperature_k"] * hot
-    core_density = plasma["electron_density_cm3"] * dense
-    shell_k = max(core_k * plasma["shell_temperature_ratio"], 3500.0)
+def _fluence(conditions: Conditions, energy: float) -> float:
+    """Over that of a nominal pulse in focus."""
+    return conditions.pulse_energy * energy / _spread(conditions)
+
+
+def _depth_um(conditions: Conditions, fluence: float) -> float:
+    over = np.log(NOMINAL_OVER_THRESHOLD * fluence) / np.log(NOMINAL_OVER_THRESHOLD)
+    return float(conditions.depth_um * max(over, 0.02))
+
+
+def _zones(conditions: Conditions, fluence: float) -> tuple[Zone, Zone]:
+    core_k = max(conditions.plasma_temperature_k * fluence**TEMPERATURE_POWER, 4000.0)
+    density = conditions.electron_density_cm3 * fluence**DENSITY_POWER
+    longer = (fluence * _spread(conditions)) ** LENGTH_POWER
     return (
-        Zone(core_k, core_density, plasma["core_cm"]),
-        Zone(shell_k, core_density * plasma["shell_density_ratio"], plasma["shell_cm"]),
+        Zone(core_k, density, conditions.core_cm * longer),
+        Zone(
+            max(core_k * conditions.shell_temperature_ratio, 3500.0),
+            density * conditions.shell_density_ratio,
+            conditions.shell_cm * longer,
+        ),
     )
 
 
-def _draw_surface(composition: Mapping[str, float], rng: Rng) -> _Surface:
-    if rng.random() < 0.5:
-        return _Surface(None, 0.0, 1.0)
-    aluminium, iron = composition.get("Al", 0) > 50, composition.get("Fe", 0) > 50
-    layers = ["dirt", "paint", "oil"] + ["oxide"] * aluminium + ["zinc"] * iron
-    layer = layers[int(rng.integers(len(layers)))]
-    return _Surface(layer, float(rng.beta(1, 3)), float(rng.uniform(0.4, 2.5)))
+def _collected(conditions: Conditions) -> float:
+    return conditions.collected / (1 + (conditions.defocus_mm / COLLECTING_MM) ** 2)
 
 
-def _ablated(fractions: Floats, data: AtomicData, rng: Rng) -> Floats:
-    """What leaves the surface: volatile elements a little ahead of the bulk."""
-    factors = np.exp(rng.normal(0, 0.04, len(fractions)))
-    ahead = rng.uniform(1.0, 1.2)
-    for element in VOLATILE:
-        factors[data.elements.index(element)] *= ahead
-    ablated = fractions * factors
-    return np.asarray(ablated / ablated.sum())
+def _ahead(volatile: float) -> Floats:
+    """(elements,) factors: an element that boils 1,000 K below aluminium goes ahead by exp(volatile)."""
+    return np.asarray(np.exp(volatile * _volatility()))
+
+
+@cache
+def _volatility() -> Floats:
+    elements = atomic_data().elements
+    boiling = np.array([BOILING_K.get(element, ALUMINIUM_BOILS_K) for element in elements])
+    return (ALUMINIUM_BOILS_K - boiling) / 1000
+
+
+@cache
+def _belt() -> Floats:
+    return atomic_data().fractions(dict(BELT))
+
+
+def _air(humidity: float) -> Floats:
+    """(elements,) number fractions of air with so much hydrogen, wt%."""
+    dry, wet = _dry_air()
+    return _mix(dry, wet, humidity / (humidity + 100 / 14.4))  # 14.4 u, air's mean atom, against hydrogen's 1
+
+
+@cache
+def _dry_air() -> tuple[Floats, Floats]:
+    data = atomic_data()
+    return data.fractions(dict(AIR)), data.fractions({"H": 100})
 
 
 def _mix(base: Floats, other: Floats, share: float) -> Floats:

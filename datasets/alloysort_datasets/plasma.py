@@ -9,7 +9,7 @@ reverse.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -63,7 +63,7 @@ class Zone:
             raise DataError(f"length_cm {self.length_cm} is outside 0-100")
 
 
-@cache
+@lru_cache(maxsize=16)  # of 0.7 MB
 def emission_grid_nm(start_nm: float = 185.0, stop_nm: float = 1000.0) -> Floats:
     """(points,) vacuum wavelengths, a constant relative step apart, a whole number of nodes long."""
     nodes = int(np.ceil(np.log(stop_nm / start_nm) / STEP / NODE))

@@ -29,7 +29,7 @@ RAMP: Final = np.arange(16384, dtype=np.float32)  # a counter that compiles to v
 ONE: Final = np.float32(1)
 
 # No reordering of sums, no rough reciprocals: results must not depend on how a process was compiled
-kernel = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nnan", "ninf", "nsz"})
+kernel = njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "ninf", "nsz"})
 
 
 def empty_levels(points: int) -> tuple[Light, Light, Light]:

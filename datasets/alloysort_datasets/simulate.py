@@ -1,7 +1,8 @@
 """Simulated piece tables: any size, constant memory, the same from a seed whatever the number of workers.
 
-Pieces come in batches; a batch is one spectrometer unit on one day, and the unit of the splits. Every batch
-has its own random stream, so it does not matter who makes it, or when.
+Pieces come in batches; a batch is one spectrometer unit on one day, and the unit of the splits. Every piece
+has random streams of its own for what it is, what the laser meets and what the camera sees, so it does not
+matter who makes it or when, and a piece under other conditions is the same piece.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import json
 import multiprocessing
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal, get_args
 
 import numpy as np
 
-from alloysort_datasets.errors import TableError
+from alloysort_datasets.conditions import draw_conditions, require_conditions
+from alloysort_datasets.errors import DataError, TableError
 from alloysort_datasets.imagery import paint_image
 from alloysort_datasets.laser import fire, reference_exposure
 from alloysort_datasets.picture import encode_jpeg
@@ -47,6 +49,7 @@ class Simulation:
         preset: of the spectrometer, one of `spectrometer.PRESETS`.
         mix: of the scrap stream, one of `scrap.MIXES`.
         shots: laser pulses a piece.
+        conditions: fixed ones by name, see `conditions.Conditions`; all else is as it would be without them.
 
     Raises:
         TableError: a value is not one of those.
@@ -58,6 +61,7 @@ class Simulation:
     preset: str = "mixed"
     mix: str = "balanced"
     shots: int = 3
+    conditions: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.pieces < 1 or self.shots < 1 or self.seed < 0:
@@ -71,6 +75,10 @@ class Simulation:
         ):
             if value not in known:
                 raise TableError(f"{name} {value!r} is none of {', '.join(known)}")
+        try:
+            require_conditions(self.conditions)
+        except DataError as error:
+            raise TableError(str(error)) from None
 
     @property
     def batches(self) -> int:
@@ -98,6 +106,9 @@ def simulate(out: Path, simulation: Simulation, workers: int = 1) -> Iterator[in
         TableError: the folder holds another simulation's table, or cannot be written.
     """
     _claim(out, simulation)
+    next(
+        simulate_batch(replace(simulation, pieces=1, images="none"), 0)
+    )  # compiled once, before workers start
     todo = [shard for shard in range(simulation.shards) if not _shard_file(out, shard).exists()]
     done = simulation.pieces - sum(_shard_pieces(simulation, shard) for shard in todo)
     yield done
@@ -111,41 +122,44 @@ def simulate(out: Path, simulation: Simulation, workers: int = 1) -> Iterator[in
             for job in jobs:
                 done += job.result()
                 yield done
-    units = (open_batch(simulation, batch)[0].instrument for batch in range(simulation.batches))
+    units = (open_batch(simulation, batch).instrument for batch in range(simulation.batches))
     write_instruments(out, units)
 
 
-def open_batch(simulation: Simulation, batch: int) -> tuple[Spectrometer, float, np.random.Generator]:
-    """A batch's spectrometer, its exposure, and the random stream its pieces come from."""
-    rng = np.random.default_rng([simulation.seed, batch])
-    unit = draw_spectrometer(simulation.preset, f"{simulation.preset}-{simulation.seed}-{batch:05d}", rng)
-    return unit, reference_exposure(unit, rng), rng
+def open_batch(simulation: Simulation, batch: int) -> Spectrometer:
+    """A batch's spectrometer."""
+    name = f"{simulation.preset}-{simulation.seed}-{batch:05d}"
+    return draw_spectrometer(simulation.preset, name, np.random.default_rng([simulation.seed, batch]))
 
 
 def simulate_batch(simulation: Simulation, batch: int) -> Iterator[Piece]:
     """The pieces of one batch."""
-    unit, exposure, rng = open_batch(simulation, batch)
+    unit = open_batch(simulation, batch)
+    exposure = reference_exposure(unit, np.random.default_rng([simulation.seed, batch, 0]))
     first = batch * BATCH_PIECES
     for number in range(first, min(first + BATCH_PIECES, simulation.pieces)):
-        yield _simulate_piece(simulation, batch, number, unit, exposure, rng)
+        yield _simulate_piece(simulation, batch, number, unit, exposure)
 
 
 def _simulate_piece(
-    simulation: Simulation,
-    batch: int,
-    number: int,
-    unit: Spectrometer,
-    exposure: float,
-    rng: np.random.Generator,
+    simulation: Simulation, batch: int, number: int, unit: Spectrometer, exposure: float
 ) -> Piece:
-    material = sample_material(rng, mix=MIXES[simulation.mix])
-    missed, unseen = rng.random(2) < MISSED_PIECE
-    shots = None if missed else fire(material.composition, unit, simulation.shots, exposure, rng)
+    piece, pulse, camera, beside = (
+        np.random.default_rng([simulation.seed, batch, 1 + number, sense]) for sense in range(4)
+    )
+    material = sample_material(piece, mix=MIXES[simulation.mix])
+    missed, unseen = piece.random(2) < MISSED_PIECE
+    mass_g = float(MEDIAN_MASS_G * np.exp(piece.normal(0, 0.9)))
+    shots = None
+    if not missed:
+        conditions = draw_conditions(material.composition, pulse, simulation.conditions)
+        neighbour = None
+        if conditions.neighbour_share > 0:
+            neighbour = sample_material(beside, mix=MIXES[simulation.mix]).composition
+        shots = fire(material.composition, unit, conditions, simulation.shots, exposure, pulse, neighbour)
     image = None
     if simulation.images == "fast" and not (unseen and shots is not None):
-        picture = paint_image(material.family, material.alloy, material.kind, rng, IMAGE_PX)
-        image = encode_jpeg(picture)
-    conditions: Mapping[str, float] = {} if shots is None else shots.conditions
+        image = encode_jpeg(paint_image(material.family, material.alloy, material.kind, camera, IMAGE_PX))
     return Piece(
         piece_id=f"sim-{simulation.seed}-{number:07d}",
         source=f"alloysort simulation, preset {simulation.preset}, images {simulation.images}",
@@ -154,11 +168,11 @@ def _simulate_piece(
         family=material.family,
         alloy=material.alloy,
         composition=to_elements(material.composition),
-        mass_g=float(MEDIAN_MASS_G * np.exp(rng.normal(0, 0.9))),
+        mass_g=mass_g,
         image=image,
         spectra=None if shots is None else shots.counts,
         instrument=None if shots is None else unit.instrument.name,
-        conditions=conditions,
+        conditions={} if shots is None else shots.conditions,
     )
 
 

@@ -45,6 +45,38 @@ def test_what_emits_nothing_is_known(contaminant):
     assert contaminant.source
 
 
+@CONTAMINANTS
+def test_every_source_says_whether_a_page_was_read(contaminant):
+    assert "(page" in contaminant.source or "(memory)" in contaminant.source
+
+
+@pytest.mark.parametrize(
+    ("kinds", "residuals"),
+    [
+        ({"steel", "cast iron", "tool steel", "electrical steel", "manganese steel"}, {"Cu"}),
+        ({"austenitic", "ferritic", "martensitic"}, {"Mo"}),
+        ({"brass"}, {"Pb", "Fe"}),
+        ({"die casting"}, {"Fe", "Cu"}),
+    ],
+)
+def test_remelted_metal_carries_what_scrap_brings(kinds, residuals):
+    rng = np.random.default_rng(0)
+    members = [c for c in load_contaminants().values() if c.kind in kinds]
+    silent = {c.designation for c in members if not residuals <= set(sample_contaminant(c, rng))}
+    assert len(members) >= 10
+    assert not silent
+
+
+def test_lots_gather_in_the_typical_range_and_seldom_leave_it():
+    rng = np.random.default_rng(0)
+    stainless = load_contaminants()["304"]
+    nickel = np.array([sample_contaminant(stainless, rng)["Ni"] for _ in range(1000)])
+    usual = stainless.typical["Ni"]
+    inside = (nickel >= usual.minimum) & (nickel <= usual.maximum)
+    assert 0.85 < np.mean(inside) < 1
+    assert np.std(nickel[inside]) > 0.05
+
+
 def test_copper_and_brass_part_at_7_percent_zinc():
     rng = np.random.default_rng(0)
     for contaminant in load_contaminants().values():

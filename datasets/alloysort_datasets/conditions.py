@@ -1,0 +1,205 @@
+"""What the laser meets at one piece: the pulse, the distance, the plasma it makes, the layers on the metal.
+
+Conditions are drawn per piece; each has a name that stands in the piece table, and can be fixed by that name
+without changing any other, so that a piece under 60 um of paint has a twin that is bare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from alloysort_datasets.errors import DataError
+
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Of one piece's shots.
+
+    Attributes:
+        pulse_energy: mean over the laser's nominal one; an ageing laser has less.
+        energy_rsd: of pulse energy from shot to shot.
+        light_rsd: of the light from shot to shot that the pulse energy does not explain: where the plume
+            stands in the collecting optics, and the skin's roughness.
+        defocus_mm: distance of the surface from the focus.
+        rayleigh_mm: defocus at which the spot has twice the area.
+        plasma_temperature_k, electron_density_cm3: of the core in focus, at nominal energy.
+        core_cm, shell_cm: lengths along the line of sight.
+        shell_temperature_ratio, shell_density_ratio: shell over core.
+        air_share: of the plume's atoms; humidity: hydrogen in that air, wt%.
+        collected: share of the light that reaches the spectrometer, relative.
+        depth_um: of metal that a pulse in focus ablates, at the middle of the crater.
+        volatile: how far volatile elements go ahead in the plume, see `laser.BOILING_K`.
+        moisture_um, dirt_um, oil_um, paint_um, anodising_um, oxide_um, zinc_um: layers from the outside in.
+        paint_white: share of white among the paint's pigments; the rest is carbon black and iron oxide.
+        miss_rate, graze_rate: chance that a shot goes beside the piece, or half of it does.
+        neighbour_share: of the last spot that lies on the next piece.
+    """
+
+    pulse_energy: float
+    energy_rsd: float
+    light_rsd: float
+    defocus_mm: float
+    rayleigh_mm: float
+    plasma_temperature_k: float
+    electron_density_cm3: float
+    core_cm: float
+    shell_cm: float
+    shell_temperature_ratio: float
+    shell_density_ratio: float
+    air_share: float
+    humidity: float
+    collected: float
+    depth_um: float
+    volatile: float
+    moisture_um: float
+    dirt_um: float
+    oil_um: float
+    paint_um: float
+    anodising_um: float
+    oxide_um: float
+    zinc_um: float
+    paint_white: float
+    miss_rate: float
+    graze_rate: float
+    neighbour_share: float
+
+    def as_mapping(self) -> dict[str, float]:
+        """Name to value, as the piece table keeps them."""
+        return asdict(self)
+
+
+# What a condition may be fixed to: where the model still makes sense
+RANGES: Final[Mapping[str, tuple[float, float]]] = {
+    "pulse_energy": (0.2, 3),
+    "energy_rsd": (0, 0.3),
+    "light_rsd": (0, 0.5),
+    "defocus_mm": (0, 10),
+    "rayleigh_mm": (0.3, 30),
+    "plasma_temperature_k": (5000, 20000),
+    "electron_density_cm3": (3e15, 2e18),
+    "core_cm": (0.001, 1),
+    "shell_cm": (0, 1),
+    "shell_temperature_ratio": (0.3, 1),
+    "shell_density_ratio": (0.01, 1),
+    "air_share": (0, 0.9),
+    "humidity": (0, 2),
+    "collected": (1e-3, 100),
+    "depth_um": (0.1, 30),
+    "volatile": (0, 0.3),
+    **dict.fromkeys(
+        ("moisture_um", "dirt_um", "oil_um", "paint_um", "anodising_um", "oxide_um", "zinc_um"), (0, 500)
+    ),
+    "paint_white": (0, 1),
+    "miss_rate": (0, 1),
+    "graze_rate": (0, 1),
+    "neighbour_share": (0, 1),
+}
+
+
+def require_conditions(fixed: Mapping[str, float]) -> None:
+    """Refuse a name that is no condition, or a value outside its range.
+
+    Raises:
+        DataError: naming all of either.
+    """
+    if unknown := sorted(set(fixed) - set(RANGES)):
+        raise DataError(f"conditions {', '.join(unknown)} are unknown; known are {', '.join(RANGES)}")
+    wrong = [
+        f"{name} {value:g} is outside {RANGES[name][0]:g}-{RANGES[name][1]:g}"
+        for name, value in fixed.items()
+        if not RANGES[name][0] <= value <= RANGES[name][1]
+    ]
+    if wrong:
+        raise DataError("; ".join(wrong))
+
+
+def draw_conditions(composition: Mapping[str, float], rng: Rng, fixed: Mapping[str, float]) -> Conditions:
+    """Conditions of a random piece on a random line.
+
+    Args:
+        composition: wt%, which decides the layers that a metal may carry.
+        rng: of this piece.
+        fixed: values to have instead of drawn ones; all others are as they were without it.
+
+    Raises:
+        DataError: see `require_conditions`.
+    """
+    require_conditions(fixed)
+    drawn = Conditions(**_draw_pulse(rng), **_draw_plasma(rng), **_draw_layers(composition, rng))
+    return replace(drawn, **dict(fixed))
+
+
+def _draw_pulse(rng: Rng) -> dict[str, float]:
+    """Diode-pumped lasers hold their pulse energy within 0.5 %, lamp-pumped ones within 5 %."""
+    return {
+        "pulse_energy": _lognormal(rng, 1.0, 0.1),
+        "energy_rsd": _loguniform(rng, 0.005, 0.05),
+        "light_rsd": float(rng.uniform(0.06, 0.14)),
+        "defocus_mm": float(min(rng.exponential(0.6), 4.0)),
+        "rayleigh_mm": _loguniform(rng, 1.5, 5.0),
+        "depth_um": _loguniform(rng, 1.0, 6.0),  # ns pulses of 10 to 50 J/cm2 on metals
+        "volatile": float(abs(rng.normal(0, 0.04))),
+        "miss_rate": 0.03,
+        "graze_rate": 0.03,
+        "neighbour_share": float(rng.uniform(0.1, 0.6) * (rng.random() < 0.02)),
+    }
+
+
+def _draw_plasma(rng: Rng) -> dict[str, float]:
+    """As wide as gates from 0.1 to 3 us and pulses of some to 100 mJ make it."""
+    return {
+        "plasma_temperature_k": float(np.clip(rng.normal(10500, 2200), 6500, 18000)),
+        "electron_density_cm3": float(np.clip(_lognormal(rng, 1e17, 0.7), 1e16, 8e17)),
+        "core_cm": _loguniform(rng, 0.02, 0.25),
+        "shell_cm": _loguniform(rng, 0.005, 0.12),
+        "shell_temperature_ratio": float(rng.uniform(0.45, 0.85)),
+        "shell_density_ratio": _loguniform(rng, 0.03, 0.5),
+        "air_share": float(np.clip(_lognormal(rng, 0.12, 0.9), 0, 0.7)),
+        "humidity": float(rng.uniform(0.02, 0.3)),
+        "collected": _lognormal(rng, 1.0, 0.3),
+    }
+
+
+def _draw_layers(composition: Mapping[str, float], rng: Rng) -> dict[str, float]:
+    """How often a layer is there, and how thick where it is.
+
+    Shares are estimates for shredded scrap. Thicknesses: coil coating 20-25 um (EN 13523), body paint about
+    100 um; architectural anodising 5-25 um (ISO 7599); hot-dip zinc on sheet 7-25 um (EN 10346); an oxide
+    that grew in air some nm, a weathered or heat-treated one up to 1 um.
+    """
+    aluminium = composition.get("Al", 0) > 50
+    cast = composition.get("Si", 0) > 3
+    steel = composition.get("Fe", 0) > 50 and composition.get("Cr", 0) < 10
+    there = dict(
+        zip(
+            ("moisture", "dirt", "oil", "paint", "anodising", "weathered", "zinc"), rng.random(7), strict=True
+        )
+    )
+    painted = 0.15 if aluminium or steel else 0.05
+    weathered = _loguniform(rng, 0.05, 1.0) if there["weathered"] < 0.3 else 0.004
+    thickness = {
+        "moisture_um": (there["moisture"] < 0.15) * _lognormal(rng, 5.0, 0.8),
+        "dirt_um": (there["dirt"] < 0.35) * _lognormal(rng, 1.5, 1.0),
+        "oil_um": (there["oil"] < 0.2) * _loguniform(rng, 0.1, 10.0),
+        "paint_um": (there["paint"] < painted) * _lognormal(rng, 25.0, 0.5),
+        "anodising_um": (aluminium and not cast and there["anodising"] < 0.06) * _loguniform(rng, 5.0, 25.0),
+        "oxide_um": aluminium * weathered,
+        "zinc_um": (steel and there["zinc"] < 0.3) * _loguniform(rng, 7.0, 25.0),
+    }
+    return {name: float(min(value, RANGES[name][1])) for name, value in thickness.items()} | {
+        "paint_white": float(rng.random())
+    }
+
+
+def _lognormal(rng: Rng, median: float, sigma: float) -> float:
+    return float(median * np.exp(rng.normal(0, sigma)))
+
+
+def _loguniform(rng: Rng, low: float, high: float) -> float:
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
