@@ -59,7 +59,7 @@ class AtomicData:
     ionisation_ev: NDArray[np.float64]
     level_start: NDArray[np.int32]
     level_g: NDArray[np.float32]
-    level_ev: NDArray[np.float64]
+    level_ev: NDArray[np.float32]
     line_start: NDArray[np.int32]
     line_vac_nm: NDArray[np.float64]
     line_ga: NDArray[np.float32]
@@ -98,7 +98,7 @@ def atomic_data() -> AtomicData:
         ionisation_ev=raw["ionisation_ev"],
         level_start=raw["level_start"],
         level_g=raw["level_g"],
-        level_ev=raw["level_ev"],
+        level_ev=raw["level_ev"].astype(np.float32),
         line_start=np.searchsorted(raw["line_species"], np.arange(len(names) + 1)).astype(np.int32),
         line_vac_nm=raw["line_vac_nm"],
         line_ga=raw["line_ga"],

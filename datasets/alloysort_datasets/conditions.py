@@ -7,7 +7,7 @@ without changing any other, so that a piece under 60 um of paint has a twin that
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -71,7 +71,7 @@ class Conditions:
 
     def as_mapping(self) -> dict[str, float]:
         """Name to value, as the piece table keeps them."""
-        return asdict(self)
+        return dict(vars(self))
 
 
 # What a condition may be fixed to: where the model still makes sense

@@ -224,9 +224,13 @@ def _partition(temperature_k, lowering_ev, wanted, ionisation_ev, stage, start, 
         if wanted[s]:
             limit = ionisation_ev[s] - stage[s] * lowering_ev
             bound = start[s] + np.searchsorted(level_ev[start[s] : start[s + 1]], limit)
+            own_g, own_ev = g[start[s] + 1 : bound], level_ev[start[s] + 1 : bound]
+            terms = np.empty(len(own_g), np.float32)
+            for i in range(len(terms)):
+                terms[i] = own_g[i] * exp_minus(own_ev[i] * beta)
             total = np.float32(0)
-            for i in range(start[s] + 1, bound):
-                total += g[i] * exp_minus(np.float32(level_ev[i]) * beta)
+            for term in terms:
+                total += term
             sums[s] = g[start[s]] + total
     return sums
 
@@ -258,21 +262,34 @@ def _nodes(grid_vac_nm: Floats) -> Floats:
     return grid_vac_nm[::NODE]
 
 
-def _planck(vac_nm: Floats, temperature_k: float) -> Floats:
+@kernel
+def _planck(vac_nm, temperature_k):  # type: ignore[no-untyped-def]
     """W m-2 sr-1 nm-1."""
-    quantum = HC_EV_NM / (vac_nm * BOLTZMANN_EV_K * temperature_k)
-    return np.asarray(PLANCK * vac_nm**-5.0 / np.expm1(quantum))
+    source = np.empty(len(vac_nm))
+    for n in range(len(vac_nm)):
+        quantum = HC_EV_NM / (vac_nm[n] * BOLTZMANN_EV_K * temperature_k)
+        source[n] = PLANCK / (vac_nm[n] ** 5 * np.expm1(quantum))
+    return source
 
 
 def _continuum_depth(densities: Floats, zone: Zone, nodes_vac_nm: Floats, planck: Floats) -> Floats:
     """(nodes,) free-free and free-bound optical depth: the emission coefficient over Planck's function."""
-    vac_m = nodes_vac_nm * 1e-9
     charge2 = float(((atomic_data().species_stage - 1.0) ** 2 * densities).sum()) * 1e6
     electrons = zone.electron_density_cm3 * 1e6
-    stimulated = np.exp(-HC_EV_NM * 1e-9 / (vac_m * BOLTZMANN_EV_K * zone.temperature_k))
-    gaunt = FREE_BOUND_BIBERMAN * (1 - stimulated) + FREE_FREE_GAUNT * stimulated
-    per_m = CONTINUUM / vac_m**2 * electrons * charge2 / np.sqrt(zone.temperature_k) * gaunt  # W m-3 sr-1 m-1
-    return np.asarray(per_m * 1e-9 * zone.length_cm * 1e-2 / planck)
+    per_m2 = CONTINUUM * electrons * charge2 / np.sqrt(zone.temperature_k) * zone.length_cm * 1e-2
+    depth: Floats = _continuum(nodes_vac_nm, zone.temperature_k, per_m2, planck)
+    return depth
+
+
+@kernel
+def _continuum(vac_nm, temperature_k, per_m2, planck):  # type: ignore[no-untyped-def]
+    depth = np.empty(len(vac_nm))
+    for n in range(len(vac_nm)):
+        stimulated = np.exp(-HC_EV_NM / (vac_nm[n] * BOLTZMANN_EV_K * temperature_k))
+        gaunt = FREE_BOUND_BIBERMAN * (1 - stimulated) + FREE_FREE_GAUNT * stimulated
+        per_nm = per_m2 / (vac_nm[n] * 1e-9) ** 2 * gaunt * 1e-9  # W m-2 sr-1 nm-1
+        depth[n] = per_nm / planck[n]
+    return depth
 
 
 @kernel

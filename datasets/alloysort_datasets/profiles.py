@@ -23,6 +23,9 @@ SHORT_REACH: Final = np.float32(BLOCK // 2)  # of faint or narrow lines
 FINE_RIM, MIDDLE_RIM = np.float32(MIDDLE_REACH), np.float32(MIDDLE_REACH * SPACING)  # the same in fine points
 WIDE: Final = np.float32(40)  # a Lorentz width in points that the next grid follows within 1 %
 WIDE_MIDDLE: Final = np.float32(40 * SPACING)
+FURTHER: Final = np.float32(
+    3
+)  # wings go on the coarsest grid: hundreds of faint ones add up, and cost little there
 PAD: Final = 64  # points on either side of the grid, so that no window needs clipping
 MIDDLE_PAD: Final = PAD // SPACING + MIDDLE_REACH
 RAMP: Final = np.arange(16384, dtype=np.float32)  # a counter that compiles to vector code
@@ -102,7 +105,7 @@ def add_voigts(fine, middle, far, area, gauss, lorentz, centre, floor):  # type:
         _add_window(middle, MIDDLE_PAD, 3, peak[i], full[i], centre[i], step, inner, reach[i])
     for i in todo[4, :fars]:
         inner = MIDDLE_RIM if full[i] < WIDE_MIDDLE else zero
-        _add_wing(far, PAD // SPACING**2, peak[i], full[i], centre[i], step * step, inner, reach[i])
+        _add_wing(far, PAD // SPACING**2, peak[i], full[i], centre[i], step * step, inner, FURTHER * reach[i])
 
 
 @kernel

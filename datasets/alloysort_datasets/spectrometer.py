@@ -94,36 +94,59 @@ class Spectrometer:
                 f"light has shape {light.shape}, "
                 f"{self.instrument.name!r} looks at a grid of {self.grid_vac_nm.shape}"
             )
-        seen = _gather(light, *self._spread) * self.efficiency
-        parts = np.add.reduceat(seen, np.linspace(0, seen.size, GLOW_PARTS, endpoint=False).astype(np.intp))
-        middles = (np.arange(GLOW_PARTS) + 0.5) * seen.size / GLOW_PARTS
-        glow = np.interp(np.arange(seen.size), middles, parts * (GLOW_PARTS / seen.size))
-        return np.asarray(seen + self.stray * seen.mean() + self.glow * glow)
+        electrons: Floats = _collect(light, *self._spread, self.efficiency, self.stray, self.glow)
+        return electrons
 
     def read(self, electrons: Floats, rng: Rng) -> Counts:
         """(channels,) expected electrons to (channels,) counts of one exposure.
 
         Photon noise and read noise are both normal here, so one draw serves the sum of their variances.
         """
-        signal = electrons * self.counts_per_electron
-        variance = self.excess_noise * self.counts_per_electron * signal + self.read_noise_counts**2
-        noise = rng.standard_normal(signal.size, dtype=np.float32) * np.sqrt(variance, dtype=np.float32)
-        counts = np.rint(signal + noise + self.dark_counts).astype(np.float32)
-        return np.clip(counts, 0, np.float32(self.instrument.saturation_counts), out=counts)
+        noise = rng.standard_normal(electrons.size, dtype=np.float32)
+        counts: Counts = _read(
+            electrons,
+            noise,
+            self.counts_per_electron,
+            self.excess_noise * self.counts_per_electron,
+            self.read_noise_counts**2,
+            self.dark_counts,
+            self.instrument.saturation_counts,
+        )
+        return counts
 
 
 # The sum over a line-spread function may be taken in any order, else it does not compile to vector code
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _gather(light, starts, bounds, weights):  # type: ignore[no-untyped-def]
-    out = np.empty(len(starts), dtype=np.float32)
+def _collect(light, starts, bounds, weights, efficiency, stray, glow):  # type: ignore[no-untyped-def]
+    seen = np.empty(len(starts))
     for c in range(len(starts)):
         own = weights[bounds[c] : bounds[c + 1]]
-        seen = light[starts[c] : starts[c] + len(own)]
+        there = light[starts[c] : starts[c] + len(own)]
         total = np.float32(0)
         for k in range(len(own)):
-            total += seen[k] * own[k]
-        out[c] = total
-    return out
+            total += there[k] * own[k]
+        seen[c] = total * efficiency[c]
+    everywhere = stray * seen.mean()
+    size = len(seen) // GLOW_PARTS
+    parts = np.empty(GLOW_PARTS + 1)
+    for p in range(GLOW_PARTS + 1):  # means around the ends of the parts
+        parts[p] = seen[max(p * size - size // 2, 0) : p * size + size // 2 + 1].mean()
+    lit = np.empty(len(seen))
+    for c in range(len(seen)):
+        p = min(c // size, GLOW_PARTS - 1)
+        x = min((c - p * size) / size, 1.0)
+        lit[c] = seen[c] + everywhere + glow * (parts[p] + (parts[p + 1] - parts[p]) * x)
+    return lit
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _read(electrons, noise, gain, variance_per_count, read_variance, dark, ceiling):  # type: ignore[no-untyped-def]
+    counts = np.empty(len(electrons), np.float32)
+    for c in range(len(electrons)):
+        signal = electrons[c] * gain
+        value = signal + noise[c] * np.sqrt(variance_per_count * signal + read_variance) + dark[c]
+        counts[c] = min(max(np.rint(value), 0.0), ceiling)
+    return counts
 
 
 @dataclass(frozen=True, eq=False)
