@@ -84,13 +84,18 @@ def simulate(
     ] = "mixed",
     mix: Annotated[str, typer.Option(help="Scrap stream: balanced, zorba, twitch.")] = "balanced",
     shots: Annotated[int, typer.Option(help="Laser pulses a piece.", min=1)] = 3,
+    fixed: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Fix a condition, as defocus_mm=2.5; repeatable."),
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; one a core if absent.", min=1)] = None,
 ) -> None:
     """Simulate pieces of known alloys: spectra by plasma physics, pictures painted; every table says so."""
     from alloysort_datasets.simulate import Simulation
     from alloysort_datasets.simulate import simulate as run
 
-    simulation = Simulation(pieces, seed, cast(Any, images), preset, mix, shots)
+    conditions = dict(_condition(setting) for setting in fixed or ())
+    simulation = Simulation(pieces, seed, cast(Any, images), preset, mix, shots, conditions)
     with _progress(Console(stderr=True)) as bar:
         task = bar.add_task("simulate", total=pieces)
         for done in run(out, simulation, workers or os.cpu_count() or 1):
@@ -119,6 +124,14 @@ def compare(
         table = compare_spectra(files, out, element, lambda: bar.advance(task))
     Console().print(table)
     typer.echo(f"{out}: {len(files)} pictures and summary.png")
+
+
+def _condition(setting: str) -> tuple[str, float]:
+    name, _, value = setting.partition("=")
+    try:
+        return name.strip(), float(value)
+    except ValueError:
+        raise AlloysortError(f"--set {setting!r} must be NAME=NUMBER, as defocus_mm=2.5") from None
 
 
 def _progress(console: Console) -> Progress:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -71,6 +72,8 @@ class Assessment:
 class Engine:
     """A bundle ready to run. Safe to share between threads.
 
+    On a CPU it runs the bundle's 8-bit graph where there is one.
+
     Args:
         bundle: verified by `load_bundle`.
         providers: onnxruntime execution providers in order of preference; None takes the best installed.
@@ -90,12 +93,15 @@ class Engine:
         options = ort.SessionOptions()
         options.log_severity_level = 3  # errors come as exceptions; warnings are not the operator's
         options.intra_op_num_threads = threads or 0
-        with _named(bundle):
-            self._session = ort.InferenceSession(str(bundle.model), options, providers=chosen)
+        self.graph = bundle.model
+        if bundle.quantized is not None and chosen[0] == "CPUExecutionProvider":
+            self.graph = bundle.quantized
+        with _named(self.graph):
+            self._session = ort.InferenceSession(str(self.graph), options, providers=chosen)
         started = self._session.get_providers()
         if providers is not None and started[0] != chosen[0]:
             raise BundleError(f"provider {chosen[0]!r} did not start, onnxruntime fell back to {started}")
-        require_graph(bundle, self._session)
+        require_graph(self.graph, bundle, self._session)
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -120,10 +126,10 @@ class Engine:
         if not batch:
             return []
         feed = {name: np.stack([getattr(features, name) for features in batch]) for name in INPUTS}
-        with _named(self.bundle):
+        with _named(self.graph):
             outputs = self._session.run(list(OUTPUTS), feed)
         named = dict(zip(OUTPUTS, outputs, strict=True))
-        require_answer(self.bundle, named, len(batch))
+        require_answer(self.graph, named, len(batch))
         return [
             Assessment(
                 named["probabilities"][row],
@@ -169,7 +175,7 @@ def require_known_labels(bundle: Bundle) -> None:
             )
 
 
-def require_graph(bundle: Bundle, session: Any) -> None:
+def require_graph(graph: Path, bundle: Bundle, session: Any) -> None:
     """Refuse a graph whose inputs or outputs are not what the manifest says."""
     size, channels = bundle.manifest.image_size, bundle.manifest.grid.channels
     families, elements = len(FAMILIES), len(ELEMENTS)
@@ -191,44 +197,42 @@ def require_graph(bundle: Bundle, session: Any) -> None:
     ):
         names = {tensor.name: tensor for tensor in found}
         if set(names) != set(expected):
-            raise BundleError(f"{bundle.model}: {kind}s are {sorted(names)}, must be {sorted(expected)}")
+            raise BundleError(f"{graph}: {kind}s are {sorted(names)}, must be {sorted(expected)}")
         for name, shape in expected.items():
-            _require_tensor(bundle, kind, names[name], shape)
+            _require_tensor(graph, kind, names[name], shape)
 
 
-def require_answer(bundle: Bundle, named: dict[str, NDArray[np.float32]], size: int) -> None:
+def require_answer(graph: Path, named: dict[str, NDArray[np.float32]], size: int) -> None:
     """Refuse an answer of the wrong shape, not finite, or with probabilities that are none."""
     widths = {"probabilities": (len(FAMILIES),), "novelty": ()}
     for name, values in named.items():
         shape = (size, *widths.get(name, (len(ELEMENTS),)))
         if values.shape != shape:
-            raise BundleError(f"{bundle.model}: output {name} has shape {values.shape}, must be {shape}")
+            raise BundleError(f"{graph}: output {name} has shape {values.shape}, must be {shape}")
         if not np.isfinite(values).all():
-            raise BundleError(f"{bundle.model}: output {name} is not finite")
+            raise BundleError(f"{graph}: output {name} is not finite")
     probabilities = named["probabilities"]
     if (probabilities < 0).any() or (abs(probabilities.sum(axis=1) - 1) > SUM_TOLERANCE).any():
-        raise BundleError(f"{bundle.model}: output probabilities is negative or does not sum to 1")
+        raise BundleError(f"{graph}: output probabilities is negative or does not sum to 1")
 
 
-def _require_tensor(bundle: Bundle, kind: str, tensor: Any, shape: tuple[int, ...]) -> None:
+def _require_tensor(graph: Path, kind: str, tensor: Any, shape: tuple[int, ...]) -> None:
     if tensor.type != _TENSOR_TYPES[tensor.name]:
         raise BundleError(
-            f"{bundle.model}: {kind} {tensor.name} is {tensor.type}, must be {_TENSOR_TYPES[tensor.name]}"
+            f"{graph}: {kind} {tensor.name} is {tensor.type}, must be {_TENSOR_TYPES[tensor.name]}"
         )
     batch, *rest = tensor.shape or (1,)
     fits = len(rest) == len(shape) and all(
         not isinstance(found, int) or found == expected for found, expected in zip(rest, shape, strict=True)
     )
     if isinstance(batch, int) or not fits:
-        raise BundleError(
-            f"{bundle.model}: {kind} {tensor.name} has shape {tensor.shape}, must be {['N', *shape]}"
-        )
+        raise BundleError(f"{graph}: {kind} {tensor.name} has shape {tensor.shape}, must be {['N', *shape]}")
 
 
 @contextmanager
-def _named(bundle: Bundle) -> Iterator[None]:
+def _named(graph: Path) -> Iterator[None]:
     try:
         yield
     except _ORT_ERRORS as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BundleError(f"{bundle.model}: onnxruntime: {first}") from error
+        raise BundleError(f"{graph}: onnxruntime: {first}") from error

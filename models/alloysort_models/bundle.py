@@ -1,6 +1,7 @@
 """The bundle, a released model: `model.onnx`, `bundle.json` and `MODEL_CARD.md` in one folder. No torch here.
 
-The graph's inputs, for N pieces on a grid of C channels and images of H x H pixels:
+`model.int8.onnx`, where it is there, is the same graph in 8-bit integers, for CPUs. The graph's inputs, for N
+pieces on a grid of C channels and images of H x H pixels:
 
     image     uint8   (N, H, H, 3)  RGB
     spectrum  float32 (N, C)        robust mean of the shots, detector counts
@@ -31,6 +32,7 @@ from alloysort_models.inputs import Grid
 
 SCHEMA_VERSION: Final = 1
 MODEL: Final = "model.onnx"
+QUANTIZED: Final = "model.int8.onnx"
 MANIFEST: Final = "bundle.json"
 CARD: Final = "MODEL_CARD.md"
 INPUTS: Final = ("image", "spectrum", "coverage", "present")
@@ -87,6 +89,11 @@ class Bundle:
     def model(self) -> Path:
         """The ONNX graph."""
         return self.path / MODEL
+
+    @property
+    def quantized(self) -> Path | None:
+        """The graph in 8-bit integers, None where the bundle has none."""
+        return self.path / QUANTIZED if QUANTIZED in self.manifest.files else None
 
     @property
     def grid(self) -> Grid:

@@ -7,7 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from alloysort.data_commands import app
-from alloysort_datasets.errors import TableError
+from alloysort_datasets.errors import AlloysortError, TableError
+from alloysort_datasets.table import read_pieces
 
 SPECTRUM = "\n".join(f"{200 + index / 2},{index}" for index in range(20))
 
@@ -55,3 +56,38 @@ def test_faults_are_printed_and_exit_1(scrap: Path, tmp_path: Path) -> None:
 def test_errors_bubble(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="is no folder"):
         run("import", tmp_path / "absent", tmp_path / "out")
+
+
+def test_a_fixed_condition_changes_the_same_pieces(tmp_path: Path) -> None:
+    common = ("--pieces", 4, "--seed", 3, "--images", "none", "--workers", 1)
+    assert run("simulate", tmp_path / "clean", *common)[0] == 0
+    assert (
+        run("simulate", tmp_path / "painted", *common, "--set", "paint_um=80", "--set", "miss_rate=0")[0] == 0
+    )
+    for clean, painted in zip(
+        read_pieces(tmp_path / "clean"), read_pieces(tmp_path / "painted"), strict=True
+    ):
+        assert (clean.alloy, clean.composition, clean.mass_g) == (
+            painted.alloy,
+            painted.composition,
+            painted.mass_g,
+        )
+        if clean.spectra is not None and painted.spectra is not None:
+            assert painted.conditions["paint_um"] == 80
+            assert clean.conditions["defocus_mm"] == painted.conditions["defocus_mm"]
+            assert (clean.spectra != painted.spectra).any()
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("paint_um", "must be NAME=NUMBER"),
+        ("paint_um=thick", "must be NAME=NUMBER"),
+        ("weather=1", "weather are unknown; known are pulse_energy"),
+        ("paint_um=-3", "paint_um -3 is outside 0-500"),
+    ],
+)
+def test_impossible_conditions_are_refused(tmp_path: Path, setting: str, says: str) -> None:
+    with pytest.raises(AlloysortError, match=says):
+        run("simulate", tmp_path / "out", "--pieces", 4, "--set", setting)
+    assert not (tmp_path / "out").exists()

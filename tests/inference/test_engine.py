@@ -10,7 +10,7 @@ from alloysort_datasets.errors import BundleError
 from alloysort_datasets.families import FAMILIES
 from alloysort_inference.engine import Engine, choose_providers
 from alloysort_inference.frontend import Spectrum, prepare
-from alloysort_models.bundle import MODEL, load_bundle, write_bundle
+from alloysort_models.bundle import MODEL, QUANTIZED, load_bundle, write_bundle
 
 
 @pytest.fixture
@@ -98,6 +98,19 @@ def test_other_families_are_refused(manifest, graph_bytes, tmp_path):
     swapped = manifest.model_copy(update={"families": FAMILIES[::-1]})
     with pytest.raises(BundleError, match="families are non-metal"):
         Engine(write_bundle(tmp_path, swapped, {MODEL: graph_bytes()}))
+
+
+def test_a_cpu_runs_the_8_bit_graph_where_there_is_one(manifest, graph_bytes, tmp_path):
+    graphs = {MODEL: graph_bytes(), QUANTIZED: graph_bytes()}
+    with_both = Engine(write_bundle(tmp_path / "both", manifest, graphs), ["CPUExecutionProvider"])
+    with_one = Engine(write_bundle(tmp_path / "one", manifest, {MODEL: graph_bytes()}))
+    assert (with_both.graph.name, with_one.graph.name) == (QUANTIZED, MODEL)
+
+
+def test_a_fault_of_the_8_bit_graph_names_its_file(manifest, graph_bytes, tmp_path):
+    graphs = {MODEL: graph_bytes(), QUANTIZED: graph_bytes(channels=128)}
+    with pytest.raises(BundleError, match=r"model\.int8\.onnx: input spectrum has shape"):
+        Engine(write_bundle(tmp_path, manifest, graphs), ["CPUExecutionProvider"])
 
 
 def test_an_altered_graph_is_refused(altered_bundle):

@@ -54,6 +54,7 @@ def write_card(manifest: Manifest, config: Config, begun: Begun, parameters: int
         parity_pieces=parity["pieces"],
         parity_probability=f"{parity['probability']:g}",
         parity_relative=f"{parity['relative']:g}",
+        int8=_int8(metrics["int8"]),
         novelty_quantile=f"{config.acceptance.novelty_quantile:.0%}",
         data=" ".join(["DIR"] * len(begun["data"])),
         config=_toml(_differences(config)),
@@ -96,6 +97,15 @@ def _headline(metrics: dict[str, Any]) -> str:
             cells = [_shown(found[name]) for name in ("macro_f1", "accuracy", "ece", "novel")]
             lines.append(f"| {words} | {found['n']:,} | {found['batches']:,} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _int8(found: dict[str, Any]) -> str:
+    lost = ", ".join(
+        f"{100 * value:+.2f} with {SETTINGS[name]}" for name, value in found["lost_macro_f1"].items()
+    )
+    if found["shipped"]:
+        return f"`model.int8.onnx`, which runs on CPUs, loses so many points of macro-F1: {lost}."
+    return f"In 8-bit integers the graph loses so many points of macro-F1 that it is left out: {lost}."
 
 
 def _elements(metrics: dict[str, Any]) -> str:

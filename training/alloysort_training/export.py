@@ -23,13 +23,23 @@ from onnxruntime import InferenceSession
 
 from alloysort_datasets.errors import TrainingError
 from alloysort_datasets.piece import Split
-from alloysort_models.bundle import CARD, INPUTS, MODEL, OUTPUTS, Manifest, Thresholds, write_bundle
+from alloysort_models.bundle import (
+    CARD,
+    INPUTS,
+    MODEL,
+    OUTPUTS,
+    QUANTIZED,
+    Manifest,
+    Thresholds,
+    write_bundle,
+)
 from alloysort_models.released import PATTERNS, Released, folded
 from alloysort_training.calibrate import calibrate, rows_with
 from alloysort_training.card import write_card
 from alloysort_training.config import Config
 from alloysort_training.data import Prepared, Survey, prepare, survey
 from alloysort_training.evaluate import evaluate, feed, open_session
+from alloysort_training.quantize import quantize
 from alloysort_training.train import CACHE, Begun, load_run
 
 OPSET: Final = 18
@@ -37,6 +47,7 @@ PARITY_PIECES: Final = 1000
 PARITY_BATCHES: Final = (1, 7)
 MOST_PROBABILITY: Final = 1e-4
 MOST_RELATIVE: Final = 1e-3
+MOST_LOST: Final = 0.003  # of macro-F1 by 8-bit integers
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
@@ -79,9 +90,23 @@ def export(run: Path, out: Path, name: str | None = None) -> None:
     graph = to_onnx(folded(released), config)
     parity = check_parity(released, graph, splits["calibration"])
     metrics = {**evaluate(graph, splits["test"], config.seed), "parity": asdict(parity)}
+    smaller = quantize(graph, splits["calibration"], config.seed)
+    metrics["int8"] = lost_by(evaluate(smaller, splits["test"], config.seed), metrics)
+    graphs = {MODEL: graph} | ({QUANTIZED: smaller} if metrics["int8"]["shipped"] else {})
     manifest = _manifest(called, config, begun, thresholds, metrics)
     card = write_card(manifest, config, begun, sum(p.numel() for p in sorter.parameters()), len(graph))
-    write_bundle(out, manifest, {MODEL: graph, CARD: card.encode()})
+    write_bundle(out, manifest, {**graphs, CARD: card.encode()})
+
+
+def lost_by(smaller: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
+    """Macro-F1 that a quantised graph loses with each set of sensors, and whether that is little enough."""
+
+    def f1(metrics: dict[str, Any]) -> dict[str, float]:
+        settings = {"both": metrics, **metrics["perturbations"]}
+        return {name: found["macro_f1"]["value"] for name, found in settings.items() if "macro_f1" in found}
+
+    lost = {name: round(value - f1(smaller)[name], 5) for name, value in f1(whole).items()}
+    return {"lost_macro_f1": lost, "shipped": max(lost.values(), default=1.0) <= MOST_LOST}
 
 
 def to_onnx(released: Released, config: Config) -> bytes:
