@@ -32,17 +32,21 @@ BOILING_K: Final[Mapping[str, float]] = {
 }  # fmt: skip
 ALUMINIUM_BOILS_K: Final = 2743.0
 
-# Powers of a pulse's fluence over the nominal one. Temperature and density grow slowly, as the plume shields
-# the surface (Cabalin, Laserna, Spectrochim. Acta B 53, 723 (1998) and others find 0.05-0.2 and 0.2-0.5);
-# its length as the cube root of the energy (blast wave).
+# Powers of a pulse's fluence over the nominal one, estimates: temperature and density grow slowly, as the
+# plume shields the surface from the rest of the pulse; measured ones scatter from 0.05 to 0.2 and from 0.2 to
+# 0.5 (memory). The plume's length goes as the cube root of the energy (blast wave).
 TEMPERATURE_POWER: Final = 0.12
 DENSITY_POWER: Final = 0.35
 LENGTH_POWER: Final = 1 / 3
-NOMINAL_OVER_THRESHOLD: Final = 20.0  # fluence in focus over the ablation threshold
-SPOT_SCATTER: Final = 0.03  # of an element's share from spot to spot: segregation, dendrites
-COUPLING_RSD: Final = 0.05  # of absorbed energy: angle and skin of the surface
-COLLECTING_MM: Final = 3.0  # defocus at which the optics collect half
+# Fluence in focus, 10 to 50 J/cm2, over metals' ablation threshold for ns pulses, about 1 J/cm2 (memory)
+NOMINAL_OVER_THRESHOLD: Final = 20.0
+FAINTEST_ABLATION: Final = 0.02  # of the nominal depth: hot spots of the beam ablate below the threshold, too
+SPOT_SCATTER: Final = 0.03  # of an element's share from spot to spot: segregation, dendrites; an estimate
+COUPLING_RSD: Final = 0.05  # of absorbed energy: angle and skin of the surface; an estimate
+# Defocus at which the optics collect half, an estimate: at f/4 a point blurs to 0.75 mm, a fibre has 0.6 mm
+COLLECTING_MM: Final = 3.0
 GRAZED_BELT: Final = 0.3  # the belt lies far below the focus: it adds less than its share of the spot
+MISSED_LIGHT: Final = 0.15  # at most, over a hit's: the belt's plume is far below the focus, or there is none
 
 
 @dataclass(frozen=True)
@@ -68,12 +72,13 @@ class _Jitter:
         missing, grazing, share, faint = rng.random((4, shots))
         missed = missing < conditions.miss_rate
         light = np.exp(conditions.light_rsd * light)
-        light[missed] *= 0.15 * faint[missed]
+        light[missed] *= MISSED_LIGHT * faint[missed]
+        grazed = (grazing < conditions.graze_rate) & ~missed
         return cls(
             energy=np.exp(conditions.energy_rsd * energy + COUPLING_RSD * coupling),
             light=light,
             missed=missed,
-            on_piece=np.where(grazing < conditions.graze_rate, 0.3 + 0.6 * share, 1.0),
+            on_piece=np.where(grazed, 0.3 + 0.6 * share, 1.0),
         )
 
 
@@ -100,29 +105,17 @@ def fire(
     Returns:
         The counts; conditions holds all of `conditions` and how many shots missed or grazed the piece.
     """
-    data = atomic_data()
     jitter = _Jitter.draw(conditions, shots, rng)
-    metal = data.fractions(dict(composition)) * _ahead(conditions.volatile)
-    spots = metal * np.exp(SPOT_SCATTER * rng.standard_normal((shots, metal.size)))
-    spots /= spots.sum(axis=1, keepdims=True)
-    if neighbour is not None and conditions.neighbour_share > 0:
-        spots[-1] = _mix(spots[-1], data.fractions(dict(neighbour)), conditions.neighbour_share)
-    coat, bottom_um = Coat(conditions), 0.0
+    spots = _spots(composition, conditions, shots, rng, neighbour)
+    fluence = _fluence(conditions, jitter)
+    ablated = _ablate(spots, conditions, jitter, fluence)
+    plumes = _mix(ablated, _air(conditions.humidity), _air_share(conditions, fluence)[:, None])
+    light = exposure * _collected(conditions) * jitter.light * jitter.on_piece
     counts = []
-    for shot in range(shots):
-        fluence = _fluence(conditions, jitter.energy[shot])
-        to_um = bottom_um + _depth_um(conditions, fluence)
-        if jitter.missed[shot]:
-            matter = _belt()
-        else:
-            matter = coat.mix(spots[shot], bottom_um, to_um)
-            matter = _mix(matter, _belt(), GRAZED_BELT * (1 - jitter.on_piece[shot]))
-            bottom_um = to_um
-        core, shell = _zones(conditions, fluence)
-        plume = _mix(matter, _air(conditions.humidity), conditions.air_share)
+    for plume, over_nominal, share in zip(plumes, fluence.tolist(), light.tolist(), strict=True):
+        core, shell = _zones(conditions, over_nominal)
         seen = spectrometer.collect(radiance(plume, core, shell, spectrometer.grid_vac_nm))
-        light = jitter.light[shot] * jitter.on_piece[shot] * _collected(conditions)
-        counts.append(spectrometer.read(seen * (exposure * light), rng))
+        counts.append(spectrometer.read(seen * share, rng))
     told = {"missed_shots": float(jitter.missed.sum()), "grazed_shots": float((jitter.on_piece < 1).sum())}
     return Shots(np.stack(counts), conditions.as_mapping() | told)
 
@@ -137,19 +130,59 @@ def reference_exposure(spectrometer: Spectrometer, rng: Rng) -> float:
     return float(ceiling * np.exp(rng.uniform(np.log(0.05), np.log(2.0))) / seen.max())
 
 
+def _spots(
+    composition: Mapping[str, float],
+    conditions: Conditions,
+    shots: int,
+    rng: Rng,
+    neighbour: Mapping[str, float] | None,
+) -> Floats:
+    """(shots, elements) number fractions of the bare material under each shot."""
+    data = atomic_data()
+    metal = data.fractions(dict(composition)) * _ahead(conditions.volatile)
+    spots = metal * np.exp(SPOT_SCATTER * rng.standard_normal((shots, metal.size)))
+    spots /= spots.sum(axis=1, keepdims=True)
+    if neighbour is not None and conditions.neighbour_share > 0:
+        spots[-1] = _mix(spots[-1], data.fractions(dict(neighbour)), conditions.neighbour_share)
+    return np.asarray(spots)
+
+
+def _ablate(spots: Floats, conditions: Conditions, jitter: _Jitter, fluence: Floats) -> Floats:
+    """(shots, elements) number fractions of what each shot brings up: layers, the material, the belt."""
+    hit = ~jitter.missed
+    depth_um = conditions.depth_um * _depth(fluence)
+    from_um = np.cumsum(depth_um * hit) - depth_um * hit
+    ablated = Coat(conditions).mix(spots, from_um, from_um + depth_um)
+    belt_share = np.where(hit, GRAZED_BELT * (1 - jitter.on_piece), 1.0)
+    return _mix(ablated, _belt(), belt_share[:, None]) if belt_share.any() else ablated
+
+
 def _spread(conditions: Conditions) -> float:
     """Area of the spot over that in focus, of a Gaussian beam."""
     return 1 + (conditions.defocus_mm / conditions.rayleigh_mm) ** 2
 
 
-def _fluence(conditions: Conditions, energy: float) -> float:
-    """Over that of a nominal pulse in focus."""
-    return conditions.pulse_energy * energy / _spread(conditions)
+def _fluence(conditions: Conditions, jitter: _Jitter) -> Floats:
+    """(shots,) over that of a nominal pulse in focus; an edge is oblique and couples less."""
+    return np.asarray(conditions.pulse_energy / _spread(conditions) * jitter.energy * jitter.on_piece)
 
 
-def _depth_um(conditions: Conditions, fluence: float) -> float:
-    over = np.log(NOMINAL_OVER_THRESHOLD * fluence) / np.log(NOMINAL_OVER_THRESHOLD)
-    return float(conditions.depth_um * max(over, 0.02))
+def _depth(fluence: Floats) -> Floats:
+    """(shots,) ablated depth over the nominal one: the logarithm of fluence over the threshold."""
+    over = 1 + np.log(fluence) / np.log(NOMINAL_OVER_THRESHOLD)
+    return np.asarray(np.maximum(over, FAINTEST_ABLATION))
+
+
+def _air_share(conditions: Conditions, fluence: Floats) -> Floats:
+    """(shots,) of the plume's atoms.
+
+    The blast wave takes in air by the pulse's energy, fluence x area; a paraboloid crater gives matter by
+    area x depth^2. Far out of focus, pulses that hardly ablate leave little but air.
+    """
+    if conditions.air_share == 0:
+        return np.zeros_like(fluence)
+    matter = (1 / conditions.air_share - 1) * _depth(fluence) ** 2 / fluence  # over air
+    return np.asarray(1 / (1 + matter))
 
 
 def _zones(conditions: Conditions, fluence: float) -> tuple[Zone, Zone]:
@@ -199,5 +232,5 @@ def _dry_air() -> tuple[Floats, Floats]:
     return data.fractions(dict(AIR)), data.fractions({"H": 100})
 
 
-def _mix(base: Floats, other: Floats, share: float) -> Floats:
+def _mix(base: Floats, other: Floats, share: float | Floats) -> Floats:
     return np.asarray((1 - share) * base + share * other)

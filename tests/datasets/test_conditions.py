@@ -5,6 +5,8 @@ import pytest
 
 from alloysort_datasets.conditions import RANGES, Conditions, draw_conditions, require_conditions
 from alloysort_datasets.errors import DataError
+from alloysort_datasets.families import FAMILIES
+from alloysort_datasets.scrap import sample_material
 
 METALS = (
     {"Al": 97, "Mg": 3},
@@ -48,6 +50,28 @@ def test_layers_suit_the_metal():
         assert share(other, "zinc_um") == share(other, "anodising_um") == share(other, "oxide_um") == 0
     assert share({"Al": 88, "Si": 10}, "anodising_um") == 0
     assert 0.05 < share(aluminium, "paint_um") < 0.3
+    assert share(rubber, "dirt_um") > 0.2
+    assert share(rubber, "moisture_um") > 0.05
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_metals_may_be_oily_and_painted_and_non_metals_not(family):
+    rng = np.random.default_rng(3)
+    pieces = [draw_conditions(sample_material(rng, family).composition, rng, {}) for _ in range(300)]
+    films = sum(piece.oil_um > 0 for piece in pieces), sum(piece.paint_um > 0 for piece in pieces)
+    assert films == (0, 0) if family == "non-metal" else min(films) > 0
+
+
+def test_pieces_differ_as_widely_as_lines_do():
+    pieces = [drawn({"Al": 97}, seed) for seed in range(2000)]
+    kelvin = [piece.plasma_temperature_k for piece in pieces]
+    electrons = [piece.electron_density_cm3 for piece in pieces]
+    assert np.percentile(kelvin, 6) < 7500
+    assert np.percentile(kelvin, 97) > 14000
+    assert np.percentile(electrons, 1) < 2.5e16
+    assert np.percentile(electrons, 99) > 4e17
+    painted = [piece.paint_um for piece in pieces if piece.paint_um > 0]
+    assert 20 <= min(painted) < 30 < 90 < max(painted) <= 120
 
 
 def test_unknown_and_impossible_conditions_are_named_all_at_once():
@@ -55,3 +79,13 @@ def test_unknown_and_impossible_conditions_are_named_all_at_once():
         require_conditions({"weather": 1, "colour": 2, "paint_um": 20})
     with pytest.raises(DataError, match=r"paint_um -1 is outside 0-500; defocus_mm nan is outside 0-10"):
         require_conditions({"paint_um": -1, "defocus_mm": float("nan"), "oil_um": 1})
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_each_condition_is_refused_outside_its_range_and_taken_at_its_ends(name):
+    low, high = RANGES[name]
+    for end in (low, high):
+        assert getattr(drawn(METALS[0], 0, **{name: end}), name) == end
+    for value in (low - 1, high * 1.01 + 1, float("inf"), float("nan")):
+        with pytest.raises(DataError, match=rf"{name} .* is outside"):
+            drawn(METALS[0], 0, **{name: value})

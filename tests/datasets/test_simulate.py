@@ -67,7 +67,16 @@ def test_a_folder_of_another_simulation_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"pieces": 0}, {"shots": 0}, {"seed": -1}, {"images": "oil"}, {"preset": "x"}, {"mix": "x"}]
+    "wrong",
+    [
+        {"pieces": 0},
+        {"shots": 0},
+        {"seed": -1},
+        {"images": "oil"},
+        {"preset": "x"},
+        {"mix": "x"},
+        {"conditions": {"rust_um": 1.0}},
+    ],
 )
 def test_wrong_settings_are_named(wrong):
     with pytest.raises(TableError, match=next(iter(wrong))):
@@ -81,6 +90,31 @@ def test_pieces_have_true_labels():
         assert piece.mass_g > 0
         if piece.spectra is not None:
             assert np.isfinite(piece.spectra).all()
+
+
+def test_an_impossible_condition_is_refused_with_its_range():
+    with pytest.raises(TableError, match="paint_um 900 is outside 0-500"):
+        Simulation(1, conditions={"paint_um": 900.0})
+
+
+def test_a_fixed_condition_is_kept_and_leaves_all_else_of_the_pieces(tmp_path):
+    plain = Simulation(8, seed=4, images="none", shots=2)
+    fixed = Simulation(8, seed=4, images="none", shots=2, conditions={"defocus_mm": 3.0})
+    list(simulate(tmp_path / "fixed", fixed))
+    assert json.loads((tmp_path / "fixed" / RECIPE_FILE).read_text())["conditions"] == {"defocus_mm": 3.0}
+    with pytest.raises(TableError, match="another simulation"):
+        next(simulate(tmp_path / "fixed", plain))
+    pairs = [pair for batch in range(2) for pair in _twins(plain, fixed, batch)]
+    assert len(pairs) == 8
+    for one, other in pairs:
+        assert (one.piece_id, one.alloy, one.composition) == (other.piece_id, other.alloy, other.composition)
+        assert (one.mass_g, one.instrument) == (other.mass_g, other.instrument)
+        if one.conditions:
+            assert other.conditions == {**one.conditions, "defocus_mm": 3.0}
+
+
+def _twins(plain, fixed, batch):
+    return zip(simulate_batch(plain, batch), simulate_batch(fixed, batch), strict=True)
 
 
 @pytest.mark.slow
