@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from alloysort_datasets.errors import AlloysortError
     from alloysort_datasets.families import ELEMENTS, FAMILIES
     from alloysort_datasets.piece import Instrument, Piece
-    from alloysort_datasets.spectrum_file import read_spectrum
-    from alloysort_datasets.table import read_instruments, read_pieces, write_pieces
-    from alloysort_inference.classify import Classifier, Upload, open_classifier
-    from alloysort_inference.frontend import Spectrum
-    from alloysort_inference.recipe import load_recipe
-    from alloysort_models.bundle import load_bundle
+    from alloysort_datasets.readers.spectrum import read_spectrum
+    from alloysort_datasets.table.store import read_instruments, read_pieces, write_pieces
+    from alloysort_inference.frontend.prepare import Spectrum
+    from alloysort_inference.pipeline import Classifier, Upload, open_classifier
+    from alloysort_inference.policy.recipe import load_recipe
+    from alloysort_models.bundle.manifest import load_bundle
 
 __all__ = [
     "ELEMENTS",
@@ -41,18 +41,18 @@ _HOME = {
     "ELEMENTS": "alloysort_datasets.families",
     "FAMILIES": "alloysort_datasets.families",
     "AlloysortError": "alloysort_datasets.errors",
-    "Classifier": "alloysort_inference.classify",
+    "Classifier": "alloysort_inference.pipeline",
     "Instrument": "alloysort_datasets.piece",
     "Piece": "alloysort_datasets.piece",
-    "Spectrum": "alloysort_inference.frontend",
-    "Upload": "alloysort_inference.classify",
-    "load_bundle": "alloysort_models.bundle",
-    "load_recipe": "alloysort_inference.recipe",
-    "open_classifier": "alloysort_inference.classify",
-    "read_instruments": "alloysort_datasets.table",
-    "read_pieces": "alloysort_datasets.table",
-    "read_spectrum": "alloysort_datasets.spectrum_file",
-    "write_pieces": "alloysort_datasets.table",
+    "Spectrum": "alloysort_inference.frontend.prepare",
+    "Upload": "alloysort_inference.pipeline",
+    "load_bundle": "alloysort_models.bundle.manifest",
+    "load_recipe": "alloysort_inference.policy.recipe",
+    "open_classifier": "alloysort_inference.pipeline",
+    "read_instruments": "alloysort_datasets.table.store",
+    "read_pieces": "alloysort_datasets.table.store",
+    "read_spectrum": "alloysort_datasets.readers.spectrum",
+    "write_pieces": "alloysort_datasets.table.store",
 }
 
 

@@ -21,7 +21,7 @@ from alloysort_datasets.errors import AlloysortError, ImageError, SpectrumError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from alloysort_inference.answer import Answer
+    from alloysort_inference.doors.rest.answer import Answer
 
 NEEDS_TRAINING: Final = ("torch", "torchvision", "lightning", "onnx", "onnxscript", "sklearn")
 SHOWN_FAMILIES: Final = 5
@@ -87,8 +87,8 @@ def classify(
     """Say what one piece is and where the recipe sends it."""
     if spectrum is None and image is None:
         raise typer.BadParameter("give --spectrum, --image or both")
-    from alloysort_inference.classify import open_classifier, read_upload
-    from alloysort_inference.recipe import DEFAULT_RECIPE
+    from alloysort_inference.pipeline import open_classifier, read_upload
+    from alloysort_inference.policy.recipe import DEFAULT_RECIPE
 
     signal = None if spectrum is None else read_upload(spectrum, SpectrumError)
     picture = None if image is None else read_upload(image, ImageError)
@@ -121,9 +121,9 @@ def serve(
     """
     from rich.console import Console
 
-    from alloysort_inference.serve import Stream
-    from alloysort_inference.serve import serve as run_service
-    from alloysort_inference.settings import read_settings
+    from alloysort_inference.doors.serve import Stream
+    from alloysort_inference.doors.serve import serve as run_service
+    from alloysort_inference.doors.settings import read_settings
 
     settings = read_settings(os.environ, bundle=bundle, recipe=recipe, host=host, port=port, log=log)
     stream = None

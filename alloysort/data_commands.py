@@ -31,7 +31,7 @@ def import_(
     Files that share a folder and stem are one piece; a folder named as a family gives the family; labels.csv
     overrides. Every fault is named; exit 1 if there is any, unless --skip-faulty.
     """
-    from alloysort_datasets.importer import import_pieces
+    from alloysort_datasets.table.importer import import_pieces
 
     console = Console(stderr=True)
     with _progress(console) as bar:
@@ -60,8 +60,8 @@ def check(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a piece table.")],
 ) -> None:
     """Name every fault of a piece table with its file and row; exit 1 if there is any."""
-    from alloysort_datasets.check import check_table
-    from alloysort_datasets.table import count_pieces
+    from alloysort_datasets.table.check import check_table
+    from alloysort_datasets.table.store import count_pieces
 
     faults = check_table(folder)
     for fault in faults:
@@ -114,7 +114,7 @@ def compare(
 ) -> None:
     """Fit simulated plasmas to measured spectra and draw both: a picture a spectrum, and summary.png."""
     try:
-        from alloysort_training.compare import compare_spectra
+        from alloysort_datasets.libs.compare import compare_spectra
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "matplotlib":
             raise

@@ -44,13 +44,13 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from alloysort_datasets.atomic import BOLTZMANN_EV_K, HC_EV_NM, atomic_data
-from alloysort_datasets.conditions import Conditions, draw_conditions
-from alloysort_datasets.laser import fire, reference_exposure
-from alloysort_datasets.plasma import Zone, emission_grid_nm, populations, radiance
-from alloysort_datasets.scrap import sample_material
+from alloysort_datasets.alloys.stream import sample_material
+from alloysort_datasets.libs.atomic import BOLTZMANN_EV_K, HC_EV_NM, atomic_data
+from alloysort_datasets.libs.conditions import Conditions, draw_conditions
+from alloysort_datasets.libs.laser import fire, reference_exposure
+from alloysort_datasets.libs.plasma import Zone, emission_grid_nm, populations, radiance
+from alloysort_datasets.libs.spectrometer import Spectrometer, build_spectrometer
 from alloysort_datasets.simulate import Simulation, simulate
-from alloysort_datasets.spectrometer import Spectrometer, build_spectrometer
 
 Floats = NDArray[np.float64]
 

@@ -17,15 +17,15 @@ from typing import Final, Literal, get_args
 
 import numpy as np
 
-from alloysort_datasets.conditions import draw_conditions, require_conditions
+from alloysort_datasets.alloys.stream import MIXES, sample_material, to_elements
 from alloysort_datasets.errors import DataError, TableError
-from alloysort_datasets.imagery import paint_image
-from alloysort_datasets.laser import fire, reference_exposure
-from alloysort_datasets.picture import encode_jpeg
+from alloysort_datasets.imagery.paint import paint_image
+from alloysort_datasets.libs.conditions import draw_conditions, require_conditions
+from alloysort_datasets.libs.laser import fire, reference_exposure
+from alloysort_datasets.libs.spectrometer import PRESETS, Spectrometer, draw_spectrometer
 from alloysort_datasets.piece import Piece, Split
-from alloysort_datasets.scrap import MIXES, sample_material, to_elements
-from alloysort_datasets.spectrometer import PRESETS, Spectrometer, draw_spectrometer
-from alloysort_datasets.table import write_instruments, write_shard
+from alloysort_datasets.readers.picture import encode_jpeg
+from alloysort_datasets.table.store import write_instruments, write_shard
 
 Images = Literal["none", "fast"]
 

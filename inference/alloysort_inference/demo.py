@@ -18,10 +18,10 @@ from rich.text import Text
 
 from alloysort_datasets.errors import DataError
 from alloysort_datasets.piece import Instrument, Piece
-from alloysort_inference.answer import Answer
-from alloysort_inference.classify import Classifier, Upload
-from alloysort_inference.frontend import Spectrum
-from alloysort_inference.log import DecisionLog
+from alloysort_inference.doors.rest.answer import Answer
+from alloysort_inference.frontend.prepare import Spectrum
+from alloysort_inference.log.store import DecisionLog
+from alloysort_inference.pipeline import Classifier, Upload
 
 LAST: Final = 12  # decisions on show
 RECENT: Final = 1000  # pieces behind the latency percentiles

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from alloysort_datasets.fit import rank_elements
-from alloysort_datasets.spectrum_file import read_spectrum
+from alloysort_datasets.libs.fit import rank_elements
+from alloysort_datasets.readers.spectrum import read_spectrum
 
 METALS = ("Al", "Co", "Cr", "Cu", "Fe", "Mg", "Mn", "Ni", "Pb", "Sn", "Ti", "V", "Zn")
 

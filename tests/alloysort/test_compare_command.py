@@ -7,10 +7,10 @@ import pytest
 from typer.testing import CliRunner
 
 from alloysort.data_commands import app
-from alloysort_datasets.atomic import atomic_data
 from alloysort_datasets.errors import AlloyError, DataError, SpectrumError
-from alloysort_datasets.plasma import Zone, emission_grid_nm, radiance
-from alloysort_datasets.wavelength import air_nm
+from alloysort_datasets.libs.atomic import atomic_data
+from alloysort_datasets.libs.plasma import Zone, emission_grid_nm, radiance
+from alloysort_datasets.libs.wavelength import air_nm
 
 
 @pytest.fixture(scope="module")

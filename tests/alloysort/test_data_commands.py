@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from alloysort.data_commands import app
 from alloysort_datasets.errors import AlloysortError, TableError
-from alloysort_datasets.table import read_pieces
+from alloysort_datasets.table.store import read_pieces
 
 SPECTRUM = "\n".join(f"{200 + index / 2},{index}" for index in range(20))
 

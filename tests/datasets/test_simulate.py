@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from alloysort_datasets import simulate as module
-from alloysort_datasets.check import check_table
 from alloysort_datasets.errors import TableError
 from alloysort_datasets.simulate import RECIPE_FILE, Simulation, simulate, simulate_batch
-from alloysort_datasets.table import read_instruments, read_pieces, table_sha256
+from alloysort_datasets.table.check import check_table
+from alloysort_datasets.table.store import read_instruments, read_pieces, table_sha256
 
 
 @pytest.fixture(autouse=True)

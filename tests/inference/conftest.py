@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from alloysort_datasets.families import ELEMENTS, FAMILIES
-from alloysort_inference.classify import Classifier
-from alloysort_inference.engine import Engine
-from alloysort_inference.recipe import load_recipe
-from alloysort_models.bundle import MODEL, Bundle, GridSpec, Manifest, Thresholds, write_bundle
+from alloysort_inference.engine.session import Engine
+from alloysort_inference.pipeline import Classifier
+from alloysort_inference.policy.recipe import load_recipe
+from alloysort_models.bundle.manifest import MODEL, Bundle, GridSpec, Manifest, Thresholds, write_bundle
 
 GRID = GridSpec(start_nm=200.0, stop_nm=900.0, channels=256)
 IMAGE_SIZE = 32

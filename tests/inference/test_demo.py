@@ -13,7 +13,7 @@ from rich.console import Console
 from alloysort_datasets.errors import DataError
 from alloysort_datasets.piece import Instrument, Piece
 from alloysort_inference.demo import Tally, paced, run_demo
-from alloysort_inference.log import DecisionLog
+from alloysort_inference.log.store import DecisionLog
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from alloysort_datasets.families import FAMILIES
-from alloysort_datasets.picture import encode_jpeg
 from alloysort_datasets.piece import Instrument, Piece, Split
-from alloysort_datasets.table import write_pieces
+from alloysort_datasets.readers.picture import encode_jpeg
+from alloysort_datasets.table.store import write_pieces
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # these tests are about one CPU, bit for bit
 

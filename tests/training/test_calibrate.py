@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from alloysort_datasets.families import ELEMENTS, FAMILIES
-from alloysort_models.network import composition_target, composition_wt_pct
-from alloysort_models.released import PATTERNS, UNSEEN, Released, mahalanobis
+from alloysort_models.network.released import PATTERNS, UNSEEN, Released, mahalanobis
+from alloysort_models.network.sorter import composition_target, composition_wt_pct
 from alloysort_training.calibrate import (
     Answers,
     ask,
@@ -19,7 +19,7 @@ from alloysort_training.calibrate import (
     fit_temperature,
     rows_with,
 )
-from alloysort_training.data import Prepared, prepare, survey
+from alloysort_training.prepare import Prepared, prepare, survey
 from alloysort_training.train import CACHE, load_run
 
 pytestmark = pytest.mark.xdist_group("training")

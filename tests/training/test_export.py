@@ -12,13 +12,13 @@ import torch
 
 from alloysort_datasets.errors import TrainingError
 from alloysort_datasets.families import ELEMENTS, FAMILIES
-from alloysort_datasets.table import read_pieces
-from alloysort_models.bundle import CARD, INPUTS, OUTPUTS, Bundle, load_bundle
-from alloysort_models.released import Calibration, Released, folded
+from alloysort_datasets.table.store import read_pieces
+from alloysort_models.bundle.manifest import CARD, INPUTS, OUTPUTS, Bundle, load_bundle
+from alloysort_models.network.released import Calibration, Released, folded
 from alloysort_training.config import load_config
-from alloysort_training.data import prepare, survey
 from alloysort_training.evaluate import evaluate, open_session
 from alloysort_training.export import check_parity, export
+from alloysort_training.prepare import prepare, survey
 from alloysort_training.train import CACHE, load_run, train
 
 pytestmark = pytest.mark.xdist_group("training")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from alloysort_datasets.families import ELEMENTS
-from alloysort_models.network import Outputs, composition_target
+from alloysort_models.network.sorter import Outputs, composition_target
 from alloysort_training.losses import composition_loss, family_loss
 
 SHAPE = (2, len(ELEMENTS))

@@ -4,11 +4,11 @@ import numpy as np
 import onnx
 import pytest
 
-from alloysort_models.bundle import OUTPUTS
+from alloysort_models.bundle.manifest import OUTPUTS
 from alloysort_training.calibrate import rows_with
-from alloysort_training.data import Prepared, prepare, survey
 from alloysort_training.evaluate import feed, open_session
 from alloysort_training.export import export, lost_by
+from alloysort_training.prepare import Prepared, prepare, survey
 from alloysort_training.quantize import branch_nodes, quantize
 from alloysort_training.train import CACHE, load_run
 

@@ -11,7 +11,7 @@ import torch
 
 from alloysort_datasets.errors import TrainingError
 from alloysort_datasets.piece import Piece
-from alloysort_datasets.table import read_pieces
+from alloysort_datasets.table.store import read_pieces
 from alloysort_training.train import CHECKPOINT, METRICS, load_run, train
 
 pytestmark = pytest.mark.xdist_group("training")

@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from alloysort_datasets.families import ELEMENTS, FAMILIES
-from alloysort_models.bundle import Thresholds
-from alloysort_models.network import Sorter, composition_wt_pct
-from alloysort_models.released import PATTERNS, UNSEEN, Calibration, Released, mahalanobis
+from alloysort_models.bundle.manifest import Thresholds
+from alloysort_models.network.released import PATTERNS, UNSEEN, Calibration, Released, mahalanobis
+from alloysort_models.network.sorter import Sorter, composition_wt_pct
 from alloysort_training.config import Acceptance
-from alloysort_training.data import Prepared
+from alloysort_training.prepare import Prepared
 
 PRESENT: Final = dict(zip(PATTERNS, ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0)), strict=True))
 INTERVAL: Final = 0.90  # the two-sided interval whose coverage is made true

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from alloysort_datasets.families import ELEMENTS, FAMILIES
-from alloysort_models.bundle import Manifest
+from alloysort_models.bundle.manifest import Manifest
 from alloysort_training.config import Config
 from alloysort_training.evaluate import RESAMPLES
 from alloysort_training.train import Begun

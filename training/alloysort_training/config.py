@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from alloysort_datasets.errors import TrainingError
-from alloysort_models.bundle import GridSpec
+from alloysort_models.bundle.manifest import GridSpec
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0)]

@@ -15,9 +15,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from alloysort_datasets.families import ALUMINIUM, ELEMENTS, FAMILIES
-from alloysort_models.bundle import INPUTS, OUTPUTS
+from alloysort_models.bundle.manifest import INPUTS, OUTPUTS
 from alloysort_training.calibrate import NORMAL_QUANTILE, PRESENT, rows_with
-from alloysort_training.data import Prepared
+from alloysort_training.prepare import Prepared
 
 BINS: Final = 15  # of the expected calibration error (Guo et al. 2017)
 RESAMPLES: Final = 1000

@@ -23,7 +23,7 @@ from onnxruntime import InferenceSession
 
 from alloysort_datasets.errors import TrainingError
 from alloysort_datasets.piece import Split
-from alloysort_models.bundle import (
+from alloysort_models.bundle.manifest import (
     CARD,
     INPUTS,
     MODEL,
@@ -33,12 +33,12 @@ from alloysort_models.bundle import (
     Thresholds,
     write_bundle,
 )
-from alloysort_models.released import PATTERNS, Released, folded
+from alloysort_models.network.released import PATTERNS, Released, folded
 from alloysort_training.calibrate import calibrate, rows_with
 from alloysort_training.card import write_card
 from alloysort_training.config import Config
-from alloysort_training.data import Prepared, Survey, prepare, survey
 from alloysort_training.evaluate import evaluate, feed, open_session
+from alloysort_training.prepare import Prepared, Survey, prepare, survey
 from alloysort_training.quantize import quantize
 from alloysort_training.train import CACHE, Begun, load_run
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from alloysort_models.network import Outputs, composition_target
+from alloysort_models.network.sorter import Outputs, composition_target
 
 BETA: Final = 0.5  # 0: plain likelihood, which gives up on what is hard; 1: mean squared error
 

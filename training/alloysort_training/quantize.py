@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from alloysort_training.calibrate import rows_with
-from alloysort_training.data import Prepared
 from alloysort_training.evaluate import feed
+from alloysort_training.prepare import Prepared
 
 PATTERNS: Final = ("both", "both", "image", "spectrum")  # what the scales are taken from, and how often
 PIECES: Final = 256  # of each

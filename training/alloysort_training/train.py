@@ -33,10 +33,11 @@ from torch.utils.data import DataLoader
 from alloysort_datasets.errors import AlloysortError, TrainingError
 from alloysort_datasets.families import FAMILIES
 from alloysort_datasets.piece import Split
-from alloysort_models.network import Outputs, Sorter
+from alloysort_models.network.sorter import Outputs, Sorter
 from alloysort_training.augment import augment
 from alloysort_training.config import Config, load_config
-from alloysort_training.data import (
+from alloysort_training.losses import composition_loss, family_loss
+from alloysort_training.prepare import (
     Batch,
     InOrder,
     Prepared,
@@ -47,7 +48,6 @@ from alloysort_training.data import (
     require_splits,
     survey,
 )
-from alloysort_training.losses import composition_loss, family_loss
 
 CONFIG: Final = "config.json"
 CACHE: Final = "cache"

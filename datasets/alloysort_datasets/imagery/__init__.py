@@ -1,0 +1,1 @@
+"""The pictures: pieces of scrap painted without a renderer."""

@@ -1,0 +1,1 @@
+"""The shapes of scrap, by the way they were made."""

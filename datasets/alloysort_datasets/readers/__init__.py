@@ -1,0 +1,1 @@
+"""Other people's files: spectra and pictures, refused with a reason or read right."""

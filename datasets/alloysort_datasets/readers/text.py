@@ -1,0 +1,318 @@
+"""Spectra as text: csv, tsv, `;`, white space, decimal commas, vendors' headers around a table of numbers."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alloysort_datasets.errors import SpectrumError
+from alloysort_datasets.readers.raw import (
+    MAX_CHANNELS,
+    MIN_CHANNELS,
+    RawSpectrum,
+    from_matrix,
+    looks_like_axis,
+)
+
+SEPARATORS: Final = ("\t", ";", ",", None)  # None: white space; in order of preference where several fit
+COMMENT: Final = tuple("#%;/!\"'")
+
+_NUMBER: Final = re.compile(
+    r"\s*[+-]?(?:(?:\d+(?:[.,]\d+)?|\d+\.|[.,]\d+)(?:e[+-]?\d+)?|nan|inf|infinity)\s*", re.I | re.ASCII
+)
+_STARTS_AS_ROW: Final = re.compile(r"\s*[+-]?(?:[.,]?\d|nan\b|inf\b)", re.I | re.ASCII)
+_BEGIN: Final = re.compile(r"\W*begin\b.*\bdata\b\W*", re.I)  # Ocean Optics: >>>>>Begin Spectral Data<<<<<
+_END: Final = re.compile(r"\W*end\b.*\bdata\b\W*", re.I)
+_WAVELENGTH: Final = re.compile(r"wave|lambda|λ|^wl\b|nanomet|[aå]ngstr|^nm$|^å$", re.I)
+_LASER: Final = re.compile(r"laser|excitation|pump", re.I)
+_UNIT_LINE: Final = re.compile(r"\W*(?:wave|lambda|λ|wl\b|x[-_ ]?(?:axis|units?)|units?\b)\D*", re.I)
+_NOT_A_SHOT: Final = re.compile(
+    r"(?:dark|ref|reference|background|std|stdev|sigma|error|uncertainty|pixel|px|index|no\.?|#)?"
+    r"\s*(?:[\[(].*[\])])?",
+    re.I,
+)
+_PIXELS: Final = re.compile(r"\W*number of pixels[^\d]*(\d{1,9})\W*", re.I)
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0e-\x19\x1b-\x1f]")
+_MANY_ROWS: Final = 128  # enough numbers to know how a file writes its decimals
+_RARE: Final = 0.01  # share of them that is as short by chance
+_LOOK: Final = 24  # cells of a line that tell what it is
+
+
+@dataclass
+class _Block:
+    """The lines of a text that hold numbers, and what stands before them."""
+
+    sep: str | None
+    columns: int
+    labelled: bool
+    header: list[str] = field(default_factory=list)
+    rows: list[str] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+
+
+def read_text(data: bytes, name: str) -> RawSpectrum:
+    """The table of numbers in a text.
+
+    Raises:
+        SpectrumError: binary, no table of numbers, a row that is cut short or holds anything but numbers.
+    """
+    lines = _lines(data, name)
+    block = _collect(lines, *_sniff(lines, name), name)
+    _refuse_cut(block, ends=not lines[-1].strip(), name=name)
+    matrix = _numbers(block, name)
+    names = _column_names(block)
+    if block.labelled:
+        unit = " ".join([block.rows[0].split(block.sep, 1)[0], _unit_lines(block)])
+        return RawSpectrum(matrix[0], matrix[1:], unit, lambda index: f"cell {index + 2} of the rows")
+    axis, kept = _choose_columns(names, block.columns, name)
+    unit = " ".join([*names[axis : axis + 1], _unit_lines(block)])
+    return from_matrix(matrix[:, [axis, *kept]], unit, np.asarray(block.lines))
+
+
+def looks_like_text(data: bytes) -> bool:
+    """Whether the bytes decode to text without control characters."""
+    return not _CONTROL.search(_decode(data[:4096]))
+
+
+def _decode(data: bytes) -> str:
+    for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8-sig")):
+        if data.startswith(mark):
+            return data.decode(encoding, errors="replace")
+    if data[1:2] == b"\0" or data[:1] == b"\0":  # UTF-16 without its mark: every other byte of ASCII is 0
+        return data.decode("utf-16-le" if data[1:2] == b"\0" else "utf-16-be", errors="replace")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def _lines(data: bytes, name: str) -> list[str]:
+    text = _decode(data)
+    if _CONTROL.search(text):
+        raise SpectrumError(f"{name}: is binary: export the spectrum as text, such as csv")
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    if len(lines) > 2 * MAX_CHANNELS:
+        raise SpectrumError(f"{name}: {len(lines)} lines, at most {MAX_CHANNELS} channels can be read")
+    return [line.replace('"', "") if '"' in line and not _is_remark(line) else line for line in lines]
+
+
+def _is_remark(line: str) -> bool:
+    return line.startswith(COMMENT) and not _STARTS_AS_ROW.match(line.lstrip('"'))
+
+
+def _clean(line: str, sep: str | None) -> str:
+    return line.strip() if sep is None else line.strip(" ").rstrip(sep + " \t")
+
+
+def _count(line: str, sep: str | None) -> int:
+    return len(line.split(None, MAX_CHANNELS + 1)) if sep is None else line.count(sep) + 1
+
+
+def _kinds(line: str, sep: str | None) -> list[bool]:
+    """Whether each of the first cells is a number."""
+    return [_NUMBER.fullmatch(cell) is not None for cell in line.split(sep, _LOOK)[:_LOOK]]
+
+
+def _is_row(kinds: Sequence[bool]) -> bool:
+    return len(kinds) > 1 and all(kinds)
+
+
+def _is_labelled_axis(line: str, sep: str | None, kinds: Sequence[bool]) -> bool:
+    """A text, then wavelengths: the first of rows that each hold one shot."""
+    if len(kinds) <= MIN_CHANNELS or kinds[0] or not all(kinds[1:]):
+        return False
+    cells = [cell.replace(",", ".") for cell in line.split(sep)[1:]]
+    return all(map(_NUMBER.fullmatch, cells)) and looks_like_axis(np.array(cells, dtype=np.float64))
+
+
+def _sniff(lines: list[str], name: str) -> tuple[str | None, int, bool]:
+    """The separator, the number of cells in a row, and whether rows open with a label."""
+    filled = [line for line in lines if line and not line.isspace()]
+    if not filled:
+        raise SpectrumError(f"{name}: is empty")
+    sample = [*filled[:: 1 + len(filled) // 64], *heapq.nlargest(8, filled, key=len)]
+    scores = [_score(sample, sep) for sep in SEPARATORS]
+    best = max(scores, key=lambda score: score[0])
+    if best[0]:
+        return SEPARATORS[scores.index(best)], best[1], best[2]
+    if sum(_NUMBER.fullmatch(line) is not None for line in sample) * 2 > len(sample):
+        raise SpectrumError(f"{name}: has a single column: wavelength and counts must stand side by side")
+    raise SpectrumError(f"{name}: no rows of numbers found: each row must hold a wavelength and its counts")
+
+
+def _score(sample: list[str], sep: str | None) -> tuple[int, int, bool]:
+    counts: Counter[int] = Counter()
+    labelled: set[int] = set()
+    for raw in sample:
+        line = _clean(raw, sep)
+        kinds = _kinds(line, sep)
+        if _is_row(kinds):
+            counts[_count(line, sep)] += 1
+        elif _is_labelled_axis(line, sep, kinds):
+            labelled.add(_count(line, sep))
+            counts[_count(line, sep)] += len(sample)  # every other row has a label that may be anything
+    if not counts:
+        return 0, 0, False
+    columns, score = counts.most_common(1)[0]
+    return score, columns, columns in labelled
+
+
+def _collect(lines: list[str], sep: str | None, columns: int, labelled: bool, name: str) -> _Block:
+    block = _Block(sep, columns, labelled)
+    stray = 0
+    for number, raw in enumerate(lines, 1):
+        line = _clean(raw, sep)
+        if not line:
+            continue
+        if not block.rows and not _starts_block(block, line, number, name):
+            block.header.append(line)
+            continue
+        if _END.fullmatch(line):
+            break
+        if _count(line, sep) == columns and (labelled or _STARTS_AS_ROW.match(line)):
+            if stray:
+                raise SpectrumError(
+                    f"{name}: line {stray}: text between the rows of numbers: mark it with '#'"
+                )
+            block.rows.append(line)
+            block.lines.append(number)
+        elif _STARTS_AS_ROW.match(line):
+            _refuse_count(block, line, number, name)
+        elif not raw.startswith(COMMENT):
+            stray = stray or number
+    return block
+
+
+def _starts_block(block: _Block, line: str, number: int, name: str) -> bool:
+    """Whether a line is the first row; what precedes it is a header, unless it is a broken row."""
+    kinds = _kinds(line, block.sep)
+    fits = _count(line, block.sep) == block.columns
+    if block.labelled:
+        return fits and _is_labelled_axis(line, block.sep, kinds)
+    if all(kinds) and fits:
+        return True
+    if all(kinds):
+        _refuse_count(block, line, number, name)
+    if fits and any(kinds) and _STARTS_AS_ROW.match(line):
+        _refuse_cell(block, line, number, name)
+    return False
+
+
+def _refuse_count(block: _Block, line: str, number: int, name: str) -> None:
+    count = _count(line, block.sep)
+    raise SpectrumError(
+        f"{name}: line {number}: {count} cell{'s' if count > 1 else ''} where the other rows have "
+        f"{block.columns}: is the file cut short?"
+    )
+
+
+def _refuse_cut(block: _Block, ends: bool, name: str) -> None:
+    """What gives away a file cut short between rows or inside its last number.
+
+    That is a header that promises more pixels, or a last line without its end whose last number has fewer
+    decimals than nearly all above it. A file cut right behind a row cannot be told from a whole one.
+    """
+    promised = next((match for match in map(_PIXELS.fullmatch, block.header) if match), None)
+    if promised and not block.labelled and len(block.rows) < int(promised[1]):
+        raise SpectrumError(
+            f"{name}: line {block.lines[-1]}: the numbers end after {len(block.rows)} rows, "
+            f"the header promises {promised[1]}: is the file cut short?"
+        )
+    if not ends and _last_number_is_short(block):
+        raise SpectrumError(
+            f"{name}: line {block.lines[-1]}: the last number has fewer decimals than those above, and no "
+            "line end: is the file cut short?"
+        )
+
+
+def _last_number_is_short(block: _Block) -> bool:
+    last = block.rows[-1].rsplit(block.sep, 1)[-1]
+    if len(block.rows) < _MANY_ROWS:  # a row per shot, or too few rows to tell
+        above = block.rows[-1].split(block.sep)[:-1]
+    else:
+        above = [row.rsplit(block.sep, 1)[-1] for row in block.rows[:-1]]
+    fractions = [_fraction(cell) for cell in above]
+    fraction = _fraction(last)
+    if fraction.strip("0"):  # zeros and other whole numbers are often written short
+        fractions = [other for other in fractions if other.strip("0")]
+    as_short = sum(len(other) <= len(fraction) for other in fractions)
+    return len(fractions) >= _MANY_ROWS and as_short < _RARE * len(fractions)
+
+
+def _fraction(cell: str) -> str:
+    return cell.replace(",", ".").partition(".")[2]
+
+
+def _refuse_cell(block: _Block, line: str, number: int, name: str) -> None:
+    cells = line.split(block.sep)[1 if block.labelled else 0 :]
+    bad = next((cell for cell in cells if not _NUMBER.fullmatch(cell)), line)
+    raise SpectrumError(f"{name}: line {number}: {bad.strip()[:40]!r} is not a number")
+
+
+def _numbers(block: _Block, name: str) -> NDArray[np.float64]:
+    """(rows, columns) float64, labels left out."""
+    rows = [row.split(block.sep, 1)[1] for row in block.rows] if block.labelled else block.rows
+    if block.sep != ",":
+        rows = _with_decimal_points(rows, block, name)
+    try:
+        return np.loadtxt(rows, delimiter=block.sep, comments=None, ndmin=2, dtype=np.float64)
+    except ValueError:
+        for row, line, number in zip(rows, block.rows, block.lines, strict=True):
+            if not all(map(_NUMBER.fullmatch, row.split(block.sep))):
+                _refuse_cell(block, line, number, name)
+        raise SpectrumError(f"{name}: the rows of numbers cannot be read") from None
+
+
+def _with_decimal_points(rows: list[str], block: _Block, name: str) -> list[str]:
+    text = "\n".join(rows)
+    if "," not in text:
+        return rows
+    if "." in text:
+        mark = "." if text.find(",") < text.find(".") else ","
+        number = next(line for row, line in zip(rows, block.lines, strict=True) if mark in row)
+        raise SpectrumError(f"{name}: line {number}: numbers with both '.' and ',': keep one decimal mark")
+    return text.replace(",", ".").split("\n")
+
+
+def _column_names(block: _Block) -> list[str]:
+    """The words over each column, from the one or two lines right above the numbers; empty without such."""
+    names: list[str] = []
+    for line in reversed(block.header[-2:]):
+        cells = [cell.strip() for cell in line.lstrip("".join(COMMENT) + " ").split(block.sep)]
+        titles = not any(map(_NUMBER.fullmatch, cells)) or _WAVELENGTH.search(cells[0])
+        if len(cells) != block.columns or not titles or _LASER.search(cells[0]):
+            break
+        names = [
+            f"{cell} {name}".strip() for cell, name in zip(cells, names or [""] * len(cells), strict=True)
+        ]
+    return names
+
+
+def _unit_lines(block: _Block) -> str:
+    """Header lines such as 'Wavelength [nm]  Intensity' or 'XUNITS= ANGSTROM' that name the axis' unit."""
+    return " ".join(line for line in block.header if _UNIT_LINE.fullmatch(line))[:200]
+
+
+def _choose_columns(names: list[str], columns: int, name: str) -> tuple[int, list[int]]:
+    """The wavelength column and the shot columns."""
+    axes = [index for index, title in enumerate(names) if _WAVELENGTH.search(title)]
+    if len(axes) > 1:
+        raise SpectrumError(f"{name}: {len(axes)} wavelength columns ({', '.join(names)[:60]}): keep one")
+    axis = axes[0] if axes else 0
+    shots = [
+        index
+        for index in range(columns)
+        if index != axis and not (names and _is_no_shot(names[index], index < axis))
+    ]
+    return axis, shots
+
+
+def _is_no_shot(title: str, before_axis: bool) -> bool:
+    return bool(_NOT_A_SHOT.fullmatch(title)) and (bool(title) or before_axis)

@@ -1,0 +1,1 @@
+"""Pieces on disk: one format, written, read, checked, imported."""

@@ -1,0 +1,443 @@
+"""A folder of photos, spectra and labels becomes a piece table.
+
+The convention:
+
+- Files in one folder that share a stem are one piece: `6xxx/0017.jpg` and `6xxx/0017.csv`. Photos are .jpg,
+  .jpeg, .png; spectra any format of `spectrum_file`. The piece's id is that path without its suffix.
+- A folder named as a family gives the family of the files right in it.
+- The folder is also the batch, so that views of one object never part between splits, unless labels say more.
+- `labels.csv` at the top, where there is one, lists the pieces: one row each, files it does not name are left
+  out and counted. Columns, in any order and case: `file`, `image` or `spectrum` (a path below the folder, or
+  a bare name that occurs once), `piece_id`, `family` (or `label`), `alloy`, `batch` (or `block`), `mass_g`,
+  `split`, `source`, and elements in wt% (`Si`, `Mg`, ...). An empty cell is unknown. A named file brings the
+  file of the same stem and folder along. Other columns are left out and named in the report.
+- One instrument per distinct wavelength axis, named by it. Its resolution is not in the files: it is taken as
+  2.5 times the median channel spacing (a line that a spectrometer resolves spans two to three pixels); its
+  saturation is unknown.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import math
+import os
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+
+from alloysort_datasets.errors import DataError, TableError
+from alloysort_datasets.families import ELEMENTS, FAMILIES
+from alloysort_datasets.piece import SPLITS, Instrument, Piece, Split
+from alloysort_datasets.readers.picture import decode_image
+from alloysort_datasets.readers.spectrum import SUFFIXES, SpectrumFile, read_spectrum
+from alloysort_datasets.table.check import Fault
+from alloysort_datasets.table.store import TableWriter
+
+LABELS: Final = "labels.csv"
+PHOTOS: Final = frozenset({".jpg", ".jpeg", ".png"})
+CHANNELS_PER_RESOLUTION: Final = 2.5
+
+_ALIASES: Final = {"label": "family", "block": "batch"}
+_KEYS: Final = (
+    "piece_id", "file", "image", "spectrum", "family", "alloy", "batch", "mass_g", "split", "source"
+)  # fmt: skip
+_FILE_KEYS: Final = ("file", "image", "spectrum")
+_ELEMENT: Final = {element.lower(): element for element in ELEMENTS}
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What came of an import.
+
+    Attributes:
+        pieces: written to the table; 0 where faults stopped it.
+        images, spectra: how many of the written have one.
+        instruments: distinct wavelength axes.
+        faults: everything that could not be imported; the pieces behind them were skipped.
+        left_out: files that are neither photo nor spectrum, or that labels.csv does not name.
+        ignored_columns: of labels.csv.
+        written: whether the table exists.
+    """
+
+    pieces: int
+    images: int
+    spectra: int
+    instruments: int
+    faults: tuple[Fault, ...]
+    left_out: int
+    ignored_columns: tuple[str, ...]
+    written: bool
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A piece to be: its files and what is said of it."""
+
+    piece_id: str
+    batch: str
+    file: str
+    row: int | None = None
+    image: Path | None = None
+    spectrum: Path | None = None
+    source: str = ""
+    family: str | None = None
+    alloy: str | None = None
+    split: Split | None = None
+    mass_g: float | None = None
+    composition: Mapping[str, float] | None = None
+
+
+@dataclass
+class _Tree:
+    """The files below a folder."""
+
+    root: Path
+    groups: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
+    by_name: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
+    others: int = 0
+
+    def key(self, path: Path) -> str:
+        return path.relative_to(self.root).with_suffix("").as_posix()
+
+
+def import_pieces(
+    source: Path,
+    out: Path,
+    skip_faulty: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> ImportReport:
+    """Turn a folder, by the convention above, into a piece table.
+
+    The table appears only when complete. With any fault nothing is written, unless `skip_faulty`.
+
+    Args:
+        source: the folder.
+        out: the table to be; must not exist, or be empty.
+        skip_faulty: leave out the pieces that have a fault, and write the rest.
+        progress: called with pieces done and pieces in all.
+
+    Raises:
+        TableError: the folder is missing or holds nothing to import, labels.csv cannot be read, or `out`
+            cannot be written.
+    """
+    if not source.is_dir():
+        raise TableError(f"{source}: is no folder")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise TableError(f"{out}: exists already: name a new folder")
+    tree = _scan(source)
+    labels = source / LABELS
+    ignored: tuple[str, ...] = ()
+    if labels.exists():
+        rows, ignored = _read_labels(labels)
+        plans, faults = _plan_rows(tree, labels, rows)
+    else:
+        plans, faults = _plan_tree(tree)
+    if not plans and not faults:
+        raise TableError(f"{source}: holds no photo ({', '.join(sorted(PHOTOS))}) and no spectrum")
+    return _write(plans, faults, out, skip_faulty, progress, _left_out(tree, plans), ignored)
+
+
+def _scan(source: Path) -> _Tree:
+    tree = _Tree(source)
+    try:
+        paths = sorted(path for path in source.rglob("*") if path.is_file())
+    except OSError as error:
+        raise TableError(f"{source}: {error.strerror or error}") from None
+    for path in paths:
+        if path == source / LABELS:
+            continue
+        if path.suffix.lower() in PHOTOS | SUFFIXES and not path.name.startswith("."):
+            tree.groups[tree.key(path)].append(path)
+            tree.by_name[path.name].append(path)
+        else:
+            tree.others += 1
+    return tree
+
+
+def _plan_tree(tree: _Tree) -> tuple[list[_Plan], list[Fault]]:
+    plans, faults = [], []
+    for key, paths in tree.groups.items():
+        try:
+            plans.append(_plan(tree, key, paths))
+        except TableError as error:
+            faults.append(Fault(str(paths[0]), None, "", str(error)))
+    return plans, faults
+
+
+def _plan(tree: _Tree, key: str, paths: Sequence[Path], **chosen: Path) -> _Plan:
+    """The piece of one stem; `chosen` settles which of several files is its image or spectrum."""
+    folder = paths[0].parent
+    photos = [path for path in paths if path.suffix.lower() in PHOTOS]
+    spectra = [path for path in paths if path.suffix.lower() in SUFFIXES]
+    return _Plan(
+        piece_id=key,
+        batch=tree.root.resolve().name if folder == tree.root else folder.relative_to(tree.root).as_posix(),
+        file=str(paths[0]),
+        image=chosen.get("image") or _only(photos, "photos"),
+        spectrum=chosen.get("spectrum") or _only(spectra, "spectra"),
+        source=tree.root.resolve().name,
+        family=folder.name if folder.name in FAMILIES else None,
+    )
+
+
+def _only(paths: Sequence[Path], what: str) -> Path | None:
+    if len(paths) > 1:
+        names = ", ".join(path.name for path in paths)
+        raise TableError(f"{len(paths)} {what} share a stem ({names}): keep one, or name it in {LABELS}")
+    return paths[0] if paths else None
+
+
+def _read_labels(path: Path) -> tuple[list[tuple[int, dict[str, str]]], tuple[str, ...]]:
+    """Rows of labels.csv with their line, keys in lower case; and the columns nobody knows."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise TableError(f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise TableError(f"{path}: must be UTF-8 text") from None
+    first = text.partition("\n")[0]
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        header = next(reader, [])
+        rows = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    except csv.Error as error:
+        raise TableError(f"{path}: line {reader.line_num}: {error}") from None
+    keys = [_key(title) for title in header]
+    doubles = [key for key, count in Counter(keys).items() if count > 1 and key]
+    if doubles:
+        raise TableError(f"{path}: line 1: two columns mean {doubles[0]!r}")
+    if not {"piece_id", *_FILE_KEYS} & set(keys):
+        raise TableError(f"{path}: line 1: needs a column piece_id, {', '.join(_FILE_KEYS)}")
+    ignored = tuple(key for key in keys if key and key not in _KEYS and key not in ELEMENTS)
+    return [(line, _cells(path, line, keys, cells)) for line, cells in rows], ignored
+
+
+def _key(title: str) -> str:
+    word = title.strip().lower()
+    return _ELEMENT.get(word, _ALIASES.get(word, word))
+
+
+def _cells(path: Path, line: int, keys: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
+    if len(cells) > len(keys):
+        raise TableError(f"{path}: line {line}: {len(cells)} cells under {len(keys)} titles")
+    return {key: cell.strip() for key, cell in zip(keys, cells, strict=False) if cell.strip()}
+
+
+def _plan_rows(
+    tree: _Tree, labels: Path, rows: Iterable[tuple[int, dict[str, str]]]
+) -> tuple[list[_Plan], list[Fault]]:
+    plans: list[_Plan] = []
+    faults: list[Fault] = []
+    lines: dict[str, int] = {}
+    splits: dict[str, str] = {}
+    for line, cells in rows:
+        problems: list[tuple[str, str]] = []
+        plan = _plan_row(tree, str(labels), line, cells, problems)
+        if plan is not None:
+            problems += _clashes(plan, line, lines, splits)
+        faults += [Fault(str(labels), line, key, message) for key, message in problems]
+        if plan is not None and not problems:
+            plans.append(plan)
+    return plans, faults
+
+
+def _clashes(
+    plan: _Plan, line: int, lines: dict[str, int], splits: dict[str, str]
+) -> Iterator[tuple[str, str]]:
+    before = lines.setdefault(plan.piece_id, line)
+    if before != line:
+        yield "piece_id", f"{plan.piece_id!r} stands in row {before} already"
+    if plan.split is not None and splits.setdefault(plan.batch, plan.split) != plan.split:
+        yield "split", f"batch {plan.batch!r} is on the splits {splits[plan.batch]} and {plan.split}"
+
+
+def _plan_row(
+    tree: _Tree, file: str, line: int, cells: Mapping[str, str], problems: list[tuple[str, str]]
+) -> _Plan | None:
+    """The piece of one row; what is wrong with the row goes to `problems`."""
+    try:
+        plan = _files_of_row(tree, cells)
+    except TableError as error:
+        key = next((key for key in ("file", "image", "spectrum", "piece_id") if key in cells), "")
+        problems.append((key, str(error)))
+        plan = None
+    said: dict[str, Any] = {
+        key: cells[key] for key in ("piece_id", "batch", "source", "alloy") if key in cells
+    }
+    for key, known in (("family", FAMILIES), ("split", SPLITS)):
+        if key in cells:
+            said[key] = cells[key]
+            if cells[key] not in known:
+                problems.append((key, f"{cells[key]!r} is none of {', '.join(known)}"))
+    numbers = {key: _number(key, cells[key], problems) for key in ("mass_g", *ELEMENTS) if key in cells}
+    shares = {element: share for element, share in numbers.items() if element != "mass_g"}
+    if sum(shares.values()) > 101:
+        problems.append(("composition", f"sums to {sum(shares.values()):.2f} wt%, at most 101 is possible"))
+    if plan is None:
+        return None
+    return replace(
+        plan, file=file, row=line, mass_g=numbers.get("mass_g"), composition=shares or None, **said
+    )
+
+
+def _files_of_row(tree: _Tree, cells: Mapping[str, str]) -> _Plan:
+    named = {key: _find(tree, cells[key]) for key in _FILE_KEYS if key in cells}
+    if not named:
+        key = cells.get("piece_id", "")
+        if key not in tree.groups:
+            raise TableError(f"{key!r} is no photo's or spectrum's path without its suffix: name its file")
+        return _plan(tree, key, tree.groups[key])
+    chosen = {key: path for key, path in named.items() if key != "file"}
+    if "file" in named:
+        kind = "image" if named["file"].suffix.lower() in PHOTOS else "spectrum"
+        chosen.setdefault(kind, named["file"])
+    for key, suffixes in (("image", PHOTOS), ("spectrum", SUFFIXES)):
+        if key in chosen and chosen[key].suffix.lower() not in suffixes:
+            raise TableError(f"{chosen[key].name!r} is no {key}: must end in {', '.join(sorted(suffixes))}")
+    key = tree.key(next(iter(named.values())))
+    return _plan(tree, key, tree.groups[key], **chosen)
+
+
+def _find(tree: _Tree, name: str) -> Path:
+    relative = name.replace("\\", "/").removeprefix("./")
+    candidates = tree.by_name.get(relative.rpartition("/")[2], [])
+    exact = [path for path in candidates if path.relative_to(tree.root).as_posix() == relative]
+    found = exact or ([] if "/" in relative else candidates)
+    if len(found) > 1:
+        raise TableError(f"{name!r} is {len(found)} files: write the path below {tree.root}")
+    if not found:
+        raise TableError(f"{name!r} is no photo or spectrum below {tree.root}")
+    return found[0]
+
+
+def _number(key: str, cell: str, problems: list[tuple[str, str]]) -> float:
+    low, high = (0.0, math.inf) if key == "mass_g" else (-1e-9, 100.0)
+    try:
+        number = float(cell.replace(",", "."))
+    except ValueError:
+        number = math.nan
+    if not (low < number <= high and math.isfinite(number)):
+        problems.append((key, f"{cell!r} must be {'a positive number' if key == 'mass_g' else '0-100 wt%'}"))
+        return 0.0
+    return max(number, 0.0)
+
+
+def _left_out(tree: _Tree, plans: Iterable[_Plan]) -> int:
+    files = {path for paths in tree.groups.values() for path in paths}
+    used = {path for plan in plans for path in (plan.image, plan.spectrum) if path is not None}
+    return tree.others + len(files - used)
+
+
+def _write(
+    plans: Sequence[_Plan],
+    faults: list[Fault],
+    out: Path,
+    skip_faulty: bool,
+    progress: Callable[[int, int], None] | None,
+    left_out: int,
+    ignored: tuple[str, ...],
+) -> ImportReport:
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    counts: Counter[str] = Counter()
+    instruments: dict[str, Instrument] = {}
+    try:
+        with TableWriter(part) as writer:
+            for done, plan in enumerate(plans, 1):
+                piece = _load(plan, instruments, faults)
+                if piece is not None:
+                    if piece.instrument is not None:
+                        writer.add(instruments[piece.instrument])
+                    writer.write(piece)
+                    counts.update(
+                        pieces=1, images=int(piece.image is not None), spectra=int(piece.spectra is not None)
+                    )
+                if progress is not None:
+                    progress(done, len(plans))
+        written = counts["pieces"] > 0 and (skip_faulty or not faults)
+        if written:
+            _publish(part, out)
+        else:
+            counts.clear()
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return ImportReport(
+        pieces=counts["pieces"],
+        images=counts["images"],
+        spectra=counts["spectra"],
+        instruments=len(instruments),
+        faults=tuple(faults),
+        left_out=left_out,
+        ignored_columns=ignored,
+        written=written,
+    )
+
+
+def _publish(part: Path, out: Path) -> None:
+    try:
+        part.replace(out)
+    except OSError as error:
+        raise TableError(f"{out}: {error.strerror or error}") from None
+
+
+def _load(plan: _Plan, instruments: dict[str, Instrument], faults: list[Fault]) -> Piece | None:
+    """The piece with its files read; None, and a fault for each file, where one cannot be."""
+    image, spectrum = None, None
+    before = len(faults)
+    try:
+        image = None if plan.image is None else _read_photo(plan.image)
+    except DataError as error:
+        faults.append(_file_fault(cast("Path", plan.image), error))
+    try:
+        spectrum = None if plan.spectrum is None else read_spectrum(plan.spectrum)
+    except DataError as error:
+        faults.append(_file_fault(cast("Path", plan.spectrum), error))
+    if len(faults) > before:
+        return None
+    instrument = None if spectrum is None else _instrument(spectrum)
+    if instrument is not None:
+        instruments.setdefault(instrument.name, instrument)
+    return Piece(
+        piece_id=plan.piece_id,
+        source=plan.source,
+        batch=plan.batch,
+        split=plan.split,
+        family=plan.family,
+        alloy=plan.alloy,
+        composition=plan.composition,
+        mass_g=plan.mass_g,
+        image=image,
+        spectra=None if spectrum is None else spectrum.shots,
+        instrument=None if instrument is None else instrument.name,
+    )
+
+
+def _read_photo(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise TableError(f"{path}: {error.strerror or error}") from None
+    decode_image(data, str(path))
+    return data
+
+
+def _file_fault(path: Path, error: DataError) -> Fault:
+    return Fault(str(path), None, "", str(error).removeprefix(f"{' '.join(str(path).split())}: "))
+
+
+def _instrument(spectrum: SpectrumFile) -> Instrument:
+    """The same axis gives the same name in every import."""
+    axis = spectrum.wavelength_nm
+    digest = hashlib.sha256(axis.astype("<f8").tobytes()).hexdigest()[:8]
+    return Instrument(
+        name=f"{axis.size}ch-{axis[0]:.0f}-{axis[-1]:.0f}nm-{digest}",
+        wavelength_nm=axis,
+        resolution_nm=CHANNELS_PER_RESOLUTION * float(np.median(np.diff(axis))),
+    )

@@ -1,0 +1,187 @@
+"""Run the service, with or without the demonstration beside it, until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Final
+
+import anyio
+import uvicorn
+from fastapi import FastAPI
+from rich.console import Console
+
+from alloysort_datasets.errors import AlloysortError
+from alloysort_datasets.piece import Instrument, Piece
+from alloysort_inference.demo import run_demo
+from alloysort_inference.doors.rest.service import Service, create_app
+from alloysort_inference.doors.settings import Settings
+
+DRAIN_S: Final = 5  # what open requests get to finish once the service is told to stop
+BACKLOG: Final = 2048
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What a demonstration sorts.
+
+    Attributes:
+        name: what the pieces are, for the head of the display.
+        pieces: may be endless.
+        instruments: by name, as the pieces name them.
+        rate_per_s: pieces a second.
+    """
+
+    name: str
+    pieces: Iterable[Piece]
+    instruments: Mapping[str, Instrument]
+    rate_per_s: float
+
+
+def serve(settings: Settings, console: Console, stream: Stream | None = None) -> None:
+    """Serve until told to stop; `stream` starts the demonstration beside.
+
+    Raises:
+        BundleError, RecipeError: they cannot be used.
+        AlloysortError: the address cannot be listened on, or the demonstration failed.
+    """
+    with listen(settings.host, settings.port) as listener:
+        app = create_app(settings)
+        service: Service = app.state.service
+        manifest, recipe = service.classifier.engine.bundle.manifest, service.classifier.recipe
+        about, address = f"{manifest.name}, recipe {recipe.name}", url(listener)
+        console.print(
+            f"alloysort: {about}, on {address} (docs at {address}/docs)", highlight=False, soft_wrap=True
+        )
+        demo = None if stream is None else Demonstration(service, stream, console, f"{stream.name}: {about}")
+        server = Server(app, demo)
+        with _stopped_by_signals(server):
+            server.run(sockets=[listener])
+    if demo is not None:
+        demo.finish()
+
+
+class Demonstration:
+    """`run_demo` in a thread of its own."""
+
+    def __init__(self, service: Service, stream: Stream, console: Console, title: str) -> None:
+        self._service, self._stream, self._console, self._title = service, stream, console, title
+        self._stop = threading.Event()
+        self._fault: AlloysortError | None = None
+        self._thread = threading.Thread(target=self._run, name="demo")
+
+    def start(self) -> None:
+        """Begin sorting."""
+        self._thread.start()
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended by an error; `finish` raises it."""
+        return self._fault is not None
+
+    def stop(self) -> None:
+        """End between two pieces."""
+        self._stop.set()
+        self._thread.join()
+
+    def finish(self) -> None:
+        """Raise what ended it, if anything did.
+
+        Raises:
+            AlloysortError: the demonstration failed.
+        """
+        if self._fault is not None:
+            raise self._fault
+
+    def _run(self) -> None:
+        try:
+            run_demo(
+                self._service.classifier,
+                self._stream.pieces,
+                self._stream.instruments,
+                self._stream.rate_per_s,
+                self._console,
+                self._stop,
+                title=self._title,
+                log=self._service.log,
+            )
+        except AlloysortError as error:
+            self._fault = error
+
+
+class Server(uvicorn.Server):
+    """Runs the demonstration while it is up, and goes down if that fails."""
+
+    def __init__(self, app: FastAPI, demo: Demonstration | None) -> None:
+        super().__init__(
+            uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=DRAIN_S, lifespan="on")
+        )
+        self._demo = demo
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then start the demonstration."""
+        await super().startup(sockets)
+        if self._demo is not None and self.started:
+            self._demo.start()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether it is time to go; asked ten times a second."""
+        return await super().on_tick(counter) or (self._demo is not None and self._demo.failed)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop the demonstration before the application closes the log it writes to."""
+        if self._demo is not None:
+            await anyio.to_thread.run_sync(self._demo.stop)
+        await super().shutdown(sockets)
+        if self.force_exit:  # a second Ctrl-C skips open requests; the application still closes its log
+            await self.lifespan.shutdown()
+
+
+def url(listener: socket.socket) -> str:
+    """Where a listening socket can be reached."""
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes any free one.
+
+    Raises:
+        AlloysortError: the address is in use, not ours or unknown.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+    except (OSError, UnicodeError) as error:
+        raise AlloysortError(f"cannot listen on {host}:{port}: {_reason(error)}") from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise AlloysortError(f"cannot listen on {host}:{port}: {_reason(error)}") from None
+    return listener
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).lower()
+
+
+@contextmanager
+def _stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
+    # uvicorn drains on SIGINT and SIGTERM, then raises the signal again; being told to stop is no failure
+    def stop(_: int, __: FrameType | None) -> None:
+        server.should_exit = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

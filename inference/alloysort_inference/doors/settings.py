@@ -1,0 +1,67 @@
+"""What a service needs to know, from the environment or from whoever starts it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from alloysort_datasets.errors import DataError
+from alloysort_inference.policy.recipe import DEFAULT_RECIPE
+
+PREFIX: Final = "ALLOYSORT_"
+
+
+class Settings(BaseModel):
+    """One per service; each field can be set as ALLOYSORT_<FIELD> in the environment."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    bundle: Path | None = Field(
+        default=None, description="folder of a bundle; the newest released one if unset"
+    )
+    recipe: str = Field(
+        default=DEFAULT_RECIPE, description="name of a shipped recipe, or path of a TOML file"
+    )
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    log: Path | None = Field(default=None, description="decision log, appended to")
+    providers: tuple[str, ...] | None = Field(
+        default=None, description="onnxruntime execution providers; in the environment separated by commas"
+    )
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        default=None, description="threads inside one run of the model; one a core if unset"
+    )
+    workers: Annotated[int, Field(ge=1, le=256)] = Field(default=2, description="pieces classified at a time")
+    max_body_mb: Annotated[int, Field(ge=1, le=4096)] = Field(
+        default=40, description="largest request, in 10^6 bytes"
+    )
+
+
+def read_settings(environment: Mapping[str, str], **chosen: Any) -> Settings:
+    """Settings from the environment, with what was chosen otherwise (None: not chosen) on top.
+
+    Raises:
+        DataError: a value that is not allowed or a variable nobody knows; every one is listed.
+    """
+    found: dict[str, Any] = {
+        key.removeprefix(PREFIX).lower(): value
+        for key, value in environment.items()
+        if key.startswith(PREFIX) and value
+    }
+    if isinstance(found.get("providers"), str):
+        found["providers"] = tuple(part.strip() for part in found["providers"].split(","))
+    found |= {key: value for key, value in chosen.items() if value is not None}
+    try:
+        return Settings.model_validate(found)
+    except ValidationError as error:
+        faults = [_fault(detail["loc"], detail["msg"], detail["input"]) for detail in error.errors()]
+        raise DataError("settings: " + "; ".join(faults)) from None
+
+
+def _fault(location: tuple[int | str, ...], message: str, value: object) -> str:
+    key = str(location[0])
+    if key not in Settings.model_fields:
+        return f"{PREFIX}{key.upper()} is not known, there are {', '.join(Settings.model_fields)}"
+    return f"{key} {value!r}: {message}"

@@ -1,0 +1,1 @@
+"""The engine: bundles in onnxruntime sessions."""

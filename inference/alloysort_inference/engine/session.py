@@ -1,0 +1,238 @@
+"""The engine: one bundle in one onnxruntime session, batches of features in, assessments out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
+
+from alloysort_datasets.errors import BundleError
+from alloysort_datasets.families import ELEMENTS, FAMILIES
+from alloysort_inference.frontend.prepare import Features
+from alloysort_models.bundle.manifest import INPUTS, OUTPUTS, Bundle
+
+PREFERRED: Final = (
+    "CUDAExecutionProvider",
+    "DmlExecutionProvider",
+    "OpenVINOExecutionProvider",
+    "CoreMLExecutionProvider",
+    "CPUExecutionProvider",
+)
+WARM_UP_BATCHES: Final = (1, 1, 4)  # the first run of each size allocates
+SUM_TOLERANCE: Final = 1e-3  # of a piece's probabilities, which float16 graphs round
+
+_ORT_ERRORS: Final = tuple(
+    kind for kind in vars(ort_state).values() if isinstance(kind, type) and issubclass(kind, Exception)
+)
+_TENSOR_TYPES: Final = {
+    "image": "tensor(uint8)",
+    **dict.fromkeys((*INPUTS[1:], *OUTPUTS), "tensor(float)"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Assessment:
+    """What the model says of one piece.
+
+    Attributes:
+        probabilities: (19,) float32 per family of FAMILIES, calibrated.
+        composition: (13,) float32 wt% per element of ELEMENTS.
+        composition_sigma: (13,) float32 wt%, one standard deviation.
+        novelty: larger, less like anything trained on.
+    """
+
+    probabilities: NDArray[np.float32]
+    composition: NDArray[np.float32]
+    composition_sigma: NDArray[np.float32]
+    novelty: float
+
+    @property
+    def family(self) -> str:
+        """The most probable family."""
+        return FAMILIES[int(self.probabilities.argmax())]
+
+    @property
+    def confidence(self) -> float:
+        """The probability of `family`."""
+        return float(self.probabilities.max())
+
+    def probability_of(self, families: Sequence[str]) -> float:
+        """The summed probability of several families."""
+        total = sum(float(self.probabilities[FAMILIES.index(family)]) for family in families)
+        return min(total, 1.0)  # a full set of float32 can sum to a hair above
+
+
+class Engine:
+    """A bundle ready to run. Safe to share between threads.
+
+    On a CPU it runs the bundle's 8-bit graph where there is one.
+
+    Args:
+        bundle: verified by `load_bundle`.
+        providers: onnxruntime execution providers in order of preference; None takes the best installed.
+        threads: threads inside one run; None leaves it to onnxruntime (one a core).
+
+    Raises:
+        BundleError: a provider is missing, onnxruntime cannot load the graph, or the graph is not what
+            the manifest says.
+    """
+
+    def __init__(
+        self, bundle: Bundle, providers: Sequence[str] | None = None, threads: int | None = None
+    ) -> None:
+        self.bundle = bundle
+        require_known_labels(bundle)
+        chosen = choose_providers(providers)
+        options = ort.SessionOptions()
+        options.log_severity_level = 3  # errors come as exceptions; warnings are not the operator's
+        options.intra_op_num_threads = threads or 0
+        self.graph = bundle.model
+        if bundle.quantized is not None and chosen[0] == "CPUExecutionProvider":
+            self.graph = bundle.quantized
+        with _named(self.graph):
+            self._session = ort.InferenceSession(str(self.graph), options, providers=chosen)
+        started = self._session.get_providers()
+        if providers is not None and started[0] != chosen[0]:
+            raise BundleError(f"provider {chosen[0]!r} did not start, onnxruntime fell back to {started}")
+        require_graph(self.graph, bundle, self._session)
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The execution providers the session runs on, first choice first."""
+        return tuple(self._session.get_providers())
+
+    def warm_up(self) -> None:
+        """Run featureless pieces, so that the first real one is no slower than the next.
+
+        Raises:
+            BundleError: the graph does not run.
+        """
+        for size in WARM_UP_BATCHES:
+            self.run([self._featureless()] * size)
+
+    def run(self, batch: Sequence[Features]) -> list[Assessment]:
+        """Assess a batch of pieces, in order.
+
+        Raises:
+            BundleError: onnxruntime failed, or the graph's answer is not finite or not of the right shape.
+        """
+        if not batch:
+            return []
+        feed = {name: np.stack([getattr(features, name) for features in batch]) for name in INPUTS}
+        with _named(self.graph):
+            outputs = self._session.run(list(OUTPUTS), feed)
+        named = dict(zip(OUTPUTS, outputs, strict=True))
+        require_answer(self.graph, named, len(batch))
+        return [
+            Assessment(
+                named["probabilities"][row],
+                named["composition"][row],
+                named["composition_sigma"][row],
+                float(named["novelty"][row]),
+            )
+            for row in range(len(batch))
+        ]
+
+    def _featureless(self) -> Features:
+        size, channels = self.bundle.manifest.image_size, self.bundle.grid.channels
+        image = np.full((size, size, 3), 128, np.uint8)
+        ones = np.ones(channels, np.float32)
+        return Features(image, ones, ones, np.ones(2, np.float32), quality=(), blind=True)
+
+
+def choose_providers(requested: Sequence[str] | None) -> list[str]:
+    """The execution providers to ask onnxruntime for.
+
+    Raises:
+        BundleError: a requested one is not installed.
+    """
+    installed = ort.get_available_providers()
+    if requested is None:
+        return [name for name in PREFERRED if name in installed]
+    missing = [name for name in requested if name not in installed]
+    if missing or not requested:
+        raise BundleError(f"providers {missing} are not installed, there are {', '.join(installed)}")
+    return list(requested)
+
+
+def require_known_labels(bundle: Bundle) -> None:
+    """Refuse a bundle whose families or elements are not those of this code, in this order."""
+    manifest = bundle.manifest
+    for key, found, known in (
+        ("families", manifest.families, FAMILIES),
+        ("elements", manifest.elements, ELEMENTS),
+    ):
+        if found != known:
+            raise BundleError(
+                f"{bundle.path}: {key} are {', '.join(found)}; known here are {', '.join(known)}"
+            )
+
+
+def require_graph(graph: Path, bundle: Bundle, session: Any) -> None:
+    """Refuse a graph whose inputs or outputs are not what the manifest says."""
+    size, channels = bundle.manifest.image_size, bundle.manifest.grid.channels
+    families, elements = len(FAMILIES), len(ELEMENTS)
+    inputs = {
+        "image": (size, size, 3),
+        "spectrum": (channels,),
+        "coverage": (channels,),
+        "present": (2,),
+    }
+    outputs = {
+        "probabilities": (families,),
+        "composition": (elements,),
+        "composition_sigma": (elements,),
+        "novelty": (),
+    }
+    for kind, expected, found in (
+        ("input", inputs, session.get_inputs()),
+        ("output", outputs, session.get_outputs()),
+    ):
+        names = {tensor.name: tensor for tensor in found}
+        if set(names) != set(expected):
+            raise BundleError(f"{graph}: {kind}s are {sorted(names)}, must be {sorted(expected)}")
+        for name, shape in expected.items():
+            _require_tensor(graph, kind, names[name], shape)
+
+
+def require_answer(graph: Path, named: dict[str, NDArray[np.float32]], size: int) -> None:
+    """Refuse an answer of the wrong shape, not finite, or with probabilities that are none."""
+    widths = {"probabilities": (len(FAMILIES),), "novelty": ()}
+    for name, values in named.items():
+        shape = (size, *widths.get(name, (len(ELEMENTS),)))
+        if values.shape != shape:
+            raise BundleError(f"{graph}: output {name} has shape {values.shape}, must be {shape}")
+        if not np.isfinite(values).all():
+            raise BundleError(f"{graph}: output {name} is not finite")
+    probabilities = named["probabilities"]
+    if (probabilities < 0).any() or (abs(probabilities.sum(axis=1) - 1) > SUM_TOLERANCE).any():
+        raise BundleError(f"{graph}: output probabilities is negative or does not sum to 1")
+
+
+def _require_tensor(graph: Path, kind: str, tensor: Any, shape: tuple[int, ...]) -> None:
+    if tensor.type != _TENSOR_TYPES[tensor.name]:
+        raise BundleError(
+            f"{graph}: {kind} {tensor.name} is {tensor.type}, must be {_TENSOR_TYPES[tensor.name]}"
+        )
+    batch, *rest = tensor.shape or (1,)
+    fits = len(rest) == len(shape) and all(
+        not isinstance(found, int) or found == expected for found, expected in zip(rest, shape, strict=True)
+    )
+    if isinstance(batch, int) or not fits:
+        raise BundleError(f"{graph}: {kind} {tensor.name} has shape {tensor.shape}, must be {['N', *shape]}")
+
+
+@contextmanager
+def _named(graph: Path) -> Iterator[None]:
+    try:
+        yield
+    except _ORT_ERRORS as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BundleError(f"{graph}: onnxruntime: {first}") from error

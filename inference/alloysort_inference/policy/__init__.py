@@ -1,0 +1,1 @@
+"""The policy: from what the model says and what the operator wants to where the piece goes."""

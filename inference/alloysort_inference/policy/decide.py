@@ -1,0 +1,74 @@
+"""The policy: from what the model says and what the operator wants to where the piece goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from alloysort_datasets.families import ALUMINIUM
+from alloysort_inference.engine.session import Assessment
+from alloysort_inference.policy.recipe import Recipe
+from alloysort_models.bundle.manifest import Thresholds
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Where a piece goes, and why.
+
+    Attributes:
+        outlet: name of an outlet of the recipe.
+        eject: whether the valve fires.
+        family: the most probable one.
+        accepted_as_aluminium: the family is aluminium, the aluminium families together are confident enough,
+            and the piece is neither novel nor blind.
+        novel: less like anything trained on than the limit allows.
+        reason: one clause for people.
+    """
+
+    outlet: str
+    eject: bool
+    family: str
+    accepted_as_aluminium: bool
+    novel: bool
+    reason: str
+
+
+def decide(
+    assessment: Assessment, recipe: Recipe, thresholds: Thresholds, *, blind: bool = False
+) -> Decision:
+    """Choose the outlet whose families are together most probable, if they reach its minimum confidence.
+
+    Args:
+        assessment: what the model says.
+        recipe: what the operator wants.
+        thresholds: the bundle's; `novelty` where the recipe sets no limit, `confidence` for aluminium.
+        blind: no sensor saw anything, so the assessment is about nothing.
+    """
+    limit = thresholds.novelty if recipe.novelty_limit is None else recipe.novelty_limit
+    novel = assessment.novelty > limit
+    best = max(recipe.outlets, key=lambda outlet: assessment.probability_of(outlet.families))
+    share = assessment.probability_of(best.families)
+    chosen = recipe.default_outlet
+    if blind:
+        reason = "blind: no sensor saw anything"
+    elif novel:
+        reason = f"novel: novelty {assessment.novelty:.3g} is over {limit:.3g}"
+    elif best.min_confidence is not None and share >= best.min_confidence:
+        chosen = best
+        reason = f"confident: {best.name} {share:.3f}"
+    elif not any(assessment.family in outlet.families for outlet in recipe.outlets):
+        reason = f"unclaimed: no outlet takes {assessment.family}"
+    else:
+        reason = f"unsure: {best.name} {share:.3f} is under {best.min_confidence or 1:.3g}"
+    return Decision(
+        outlet=chosen.name,
+        eject=recipe.ejects(chosen),
+        family=assessment.family,
+        accepted_as_aluminium=not blind and not novel and is_aluminium(assessment, thresholds),
+        novel=novel,
+        reason=reason,
+    )
+
+
+def is_aluminium(assessment: Assessment, thresholds: Thresholds) -> bool:
+    """True if the top family is aluminium and the aluminium families together reach the threshold."""
+    return assessment.family in ALUMINIUM and assessment.probability_of(ALUMINIUM) >= thresholds.confidence

@@ -1,0 +1,1 @@
+"""The bundle: a released model on disk, and what its graph takes. No torch here."""

@@ -1,0 +1,172 @@
+"""The bundle, a released model: `model.onnx`, `bundle.json` and `MODEL_CARD.md` in one folder. No torch here.
+
+`model.int8.onnx`, where it is there, is the same graph in 8-bit integers, for CPUs. The graph's inputs, for N
+pieces on a grid of C channels and images of H x H pixels:
+
+    image     uint8   (N, H, H, 3)  RGB
+    spectrum  float32 (N, C)        robust mean of the shots, detector counts
+    coverage  float32 (N, C)        1 where the instrument sees the channel
+    present   float32 (N, 2)        image there, spectrum there
+
+and its outputs, for F families and E elements:
+
+    probabilities      float32 (N, F)  calibrated
+    composition        float32 (N, E)  wt%
+    composition_sigma  float32 (N, E)  wt%, one standard deviation
+    novelty            float32 (N,)    larger: less like anything trained on
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from alloysort_datasets.errors import BundleError
+from alloysort_datasets.families import ELEMENTS, FAMILIES
+from alloysort_models.bundle.inputs import Grid
+
+SCHEMA_VERSION: Final = 1
+MODEL: Final = "model.onnx"
+QUANTIZED: Final = "model.int8.onnx"
+MANIFEST: Final = "bundle.json"
+CARD: Final = "MODEL_CARD.md"
+INPUTS: Final = ("image", "spectrum", "coverage", "present")
+OUTPUTS: Final = ("probabilities", "composition", "composition_sigma", "novelty")
+
+_HERE = Path(__file__).parents[1]
+RELEASED: Final = (_HERE / "released", _HERE.parent / "released")  # in a wheel, in a checkout
+
+
+class GridSpec(BaseModel):
+    """The wavelength axis, see `alloysort_models.bundle.inputs.Grid`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    start_nm: float
+    stop_nm: float
+    channels: Annotated[int, Field(ge=2, le=65536)]
+
+
+class Thresholds(BaseModel):
+    """Where an assessment stops being trusted, chosen on the calibration split."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    confidence: Annotated[float, Field(ge=0, le=1)]
+    novelty: float
+
+
+class Manifest(BaseModel):
+    """What `bundle.json` says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    schema_version: int = SCHEMA_VERSION
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    created: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    families: tuple[str, ...] = FAMILIES
+    elements: tuple[str, ...] = ELEMENTS
+    grid: GridSpec
+    image_size: Annotated[int, Field(ge=16, le=1024)]
+    thresholds: Thresholds
+    training_data_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    files: dict[str, str] = Field(
+        default_factory=dict, description="SHA-256 of each file beside the manifest"
+    )
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle on disk."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def model(self) -> Path:
+        """The ONNX graph."""
+        return self.path / MODEL
+
+    @property
+    def quantized(self) -> Path | None:
+        """The graph in 8-bit integers, None where the bundle has none."""
+        return self.path / QUANTIZED if QUANTIZED in self.manifest.files else None
+
+    @property
+    def grid(self) -> Grid:
+        """The wavelength axis of the graph's spectrum input."""
+        spec = self.manifest.grid
+        return Grid(spec.start_nm, spec.stop_nm, spec.channels)
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Open a bundle and verify every file against its hash.
+
+    Raises:
+        BundleError: a file is missing or altered, the manifest is malformed, or its
+            schema is newer than this code.
+    """
+    manifest = _read_manifest(path / MANIFEST)
+    if MODEL not in manifest.files:
+        raise BundleError(f"{path / MANIFEST}: files names no {MODEL}")
+    for name, expected in manifest.files.items():
+        actual = _sha256(_read(path / name))
+        if actual != expected:
+            raise BundleError(f"{path / name}: SHA-256 is {actual[:12]}…, bundle.json says {expected[:12]}…")
+    return Bundle(path, manifest)
+
+
+def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
+    """Write a bundle's files and the manifest that holds their hashes; returns it as loaded back."""
+    path.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (path / name).write_bytes(content)
+    hashes = {name: _sha256(content) for name, content in files.items()}
+    complete = manifest.model_copy(update={"files": hashes})
+    (path / MANIFEST).write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return load_bundle(path)
+
+
+def newest_released() -> Path:
+    """The folder of the bundle released last.
+
+    Raises:
+        BundleError: this installation ships none.
+    """
+    manifests = [found for root in RELEASED for found in sorted(root.glob(f"*/{MANIFEST}"))]
+    if not manifests:
+        raise BundleError("this installation ships no bundle: name one with --bundle")
+    return max(manifests, key=lambda found: (_read_manifest(found).created, found.parent.name)).parent
+
+
+def _read_manifest(path: Path) -> Manifest:
+    text = _read(path)
+    try:
+        version = _Versioned.model_validate_json(text).schema_version
+        if version > SCHEMA_VERSION:
+            raise BundleError(
+                f"{path}: schema_version {version} is newer than the {SCHEMA_VERSION} known here: upgrade"
+            )
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise BundleError(f"{path}: {where}: {first['msg']}") from None
+
+
+class _Versioned(BaseModel):
+    schema_version: int
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: {error.strerror or error}") from None
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from alloysort_datasets.errors import DataError, SpectrumError
+from alloysort_inference.frontend import prepare as frontend
+from alloysort_inference.frontend.prepare import (
+    FLAGS,
+    Spectrum,
+    is_saturated,
+    judge_image,
+    prepare,
+    spectrum_from_arrays,
+    stands_out,
+)
+from alloysort_models.bundle.inputs import Grid
+
+GRID = Grid(200.0, 900.0, 256)
+
+
+@pytest.fixture
+def good(make_shots):
+    return Spectrum(*make_shots(395.0, 327.0))
+
+
+def flags_of(spectrum, rgb=None):
+    return set(prepare(GRID, 32, spectrum, rgb).quality)
+
+
+def grainy(level=128, size=64, grain=40):
+    noise = np.random.default_rng(0).normal(0, grain, (size, size, 1))
+    return np.clip(level + noise, 0, 255).astype(np.uint8).repeat(3, axis=2)
+
+
+def test_a_good_piece_raises_no_flag(good):
+    features = prepare(GRID, 32, good, grainy())
+    assert features.quality == ()
+    assert not features.blind
+    assert features.image.shape == (32, 32, 3)
+    assert features.spectrum.shape == features.coverage.shape == (256,)
+    assert features.present.tolist() == [1, 1]
+
+
+def test_a_missing_sensor_is_zeros_and_a_flag(good):
+    no_image = prepare(GRID, 32, good, None)
+    assert no_image.quality == ("no_image",)
+    assert no_image.present.tolist() == [0, 1]
+    assert not no_image.image.any()
+    no_spectrum = prepare(GRID, 32, None, grainy())
+    assert no_spectrum.quality == ("no_spectrum",)
+    assert no_spectrum.present.tolist() == [1, 0]
+    assert not no_spectrum.spectrum.any()
+    assert not no_spectrum.coverage.any()
+
+
+def test_neither_sensor_is_an_error():
+    with pytest.raises(DataError, match="neither"):
+        prepare(GRID, 32, None, None)
+
+
+def test_a_clipped_line_is_saturated_with_and_without_a_known_ceiling(make_shots, good):
+    axis, shots = make_shots(395.0, height=900_000)
+    clipped = np.minimum(shots, 65_000)
+    assert "saturated" in flags_of(Spectrum(axis, clipped))
+    assert "saturated" in flags_of(Spectrum(axis, clipped, saturation_counts=65_000))
+    assert "saturated" not in flags_of(Spectrum(axis, shots))
+    assert "saturated" not in flags_of(Spectrum(axis, shots, saturation_counts=2_000_000))
+
+
+def test_a_dark_subtracted_ceiling_is_still_flat_enough():
+    top = np.array([[5, 10, 64_960, 64_900, 64_940, 10, 5]], np.float32)
+    assert is_saturated(top, float("inf"))
+
+
+def test_noise_without_lines_is_weak_and_alone_blind(make_shots):
+    features = prepare(GRID, 32, Spectrum(*make_shots()), None)
+    assert "weak" in features.quality
+    assert features.blind
+    assert not prepare(GRID, 32, Spectrum(*make_shots()), grainy()).blind
+    assert prepare(GRID, 32, Spectrum(*make_shots()), np.zeros((64, 64, 3), np.uint8)).blind
+
+
+def test_zeros_are_weak_not_saturated():
+    spectrum = spectrum_from_arrays(np.linspace(200, 900, 500), np.zeros(500))
+    assert {"weak", "few_shots"} <= flags_of(spectrum)
+    assert "saturated" not in flags_of(spectrum)
+
+
+@given(st.integers(0, 10_000))
+def test_pure_noise_never_stands_out(seed):
+    assert not stands_out(np.random.default_rng(seed).normal(1000, 30, 4000))
+
+
+def test_missed_shots_are_told(make_shots):
+    axis, shots = make_shots(395.0, shots=5)
+    shots[2] = make_shots(shots=1)[1][0]
+    assert flags_of(Spectrum(axis, shots), grainy()) == {"missed_shots"}
+
+
+def test_a_single_shot_is_told(make_shots):
+    assert flags_of(Spectrum(*make_shots(395.0, shots=1)), grainy()) == {"few_shots"}
+
+
+def test_partial_range_is_told(good):
+    half = good.wavelength_nm < 450
+    assert "partial_range" in flags_of(Spectrum(good.wavelength_nm[half], good.shots[:, half]))
+
+
+def test_no_common_range_is_an_error(make_shots):
+    axis, shots = make_shots(395.0)
+    with pytest.raises(SpectrumError, match="none of the model's"):
+        prepare(GRID, 32, Spectrum(axis + 2000, shots), None)
+
+
+@pytest.mark.parametrize(
+    ("image", "flag"),
+    [
+        (grainy(5, grain=3), "dark_image"),
+        (grainy(252, grain=3), "bright_image"),
+        (cv2.GaussianBlur(grainy(), (0, 0), 5), "blurred_image"),
+    ],
+)
+def test_a_poor_picture_is_told(image, flag):
+    assert flag in judge_image(image)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e39])
+def test_counts_that_are_not_finite_are_refused_by_place(make_shots, value):
+    axis, shots = make_shots(395.0)
+    counts = shots.astype(np.float64)
+    counts[1, 7] = value
+    with pytest.raises(SpectrumError, match=r"counts\[1\]\[7\] is .*must be a finite number"):
+        spectrum_from_arrays(axis, counts)
+
+
+@pytest.mark.parametrize(
+    ("axis", "counts", "message"),
+    [
+        ([300], [1], "2 to"),
+        ([300, 299, 301], [1, 2, 3], r"\[0\] is 300.0 and \[1\] is 299.0"),
+        ([300, 300, 301], [1, 2, 3], "increase strictly"),
+        ([-1, 300], [1, 2], "positive"),
+        ([300, float("nan")], [1, 2], "finite"),
+        ([300, 301], [1, 2, 3], "3 values a shot, wavelength_nm has 2"),
+        ([300, 301], [[1, 2], [1]], "same many"),
+        ([300, 301], [["a", 2]], "must be numbers"),
+        ([300, 301], np.zeros((0, 2)), "1 to"),
+        ([300, 301], np.zeros((1, 1, 2)), "shape"),
+        ([[300, 301]], [1, 2], "vector"),
+    ],
+)
+def test_numbers_that_make_no_spectrum_are_refused(axis, counts, message):
+    with pytest.raises(SpectrumError, match=message):
+        spectrum_from_arrays(axis, counts)
+
+
+@given(arrays(np.float32, st.tuples(st.integers(1, 5), st.integers(2, 60)), elements=st.floats(width=32)))
+def test_any_counts_give_features_or_a_spectrum_error(counts):
+    try:
+        spectrum = spectrum_from_arrays(np.linspace(195, 905, counts.shape[1]), counts)
+    except SpectrumError:
+        assert not np.isfinite(counts).all()
+        return
+    features = prepare(Grid(300.0, 700.0, 8), 16, spectrum, None)
+    assert set(features.quality) <= set(FLAGS)
+    assert list(features.quality) == sorted(features.quality, key=FLAGS.index)
+
+
+def test_every_flag_is_a_documented_constant():
+    constants = {value for name, value in vars(frontend).items() if name.isupper() and isinstance(value, str)}
+    assert constants == set(FLAGS)

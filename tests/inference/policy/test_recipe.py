@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from alloysort_datasets.errors import RecipeError
+from alloysort_datasets.families import ALUMINIUM, FAMILIES
+from alloysort_inference.policy.recipe import (
+    Outlet,
+    Recipe,
+    load_recipe,
+    parse_content,
+    parse_recipe,
+    shipped_recipes,
+)
+
+GOOD = """
+default = "rest"
+novelty_limit = 3
+
+[[outlets]]
+name = "wrought"
+families = ["5xxx", "6xxx"]
+min_confidence = 0.9
+
+[[outlets]]
+name = "rest"
+"""
+
+
+def fault_of(text):
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(text, "mine")
+    message = str(caught.value)
+    assert message.startswith("recipe mine: ")
+    assert "\n" not in message
+    return message
+
+
+def test_a_good_recipe():
+    recipe = parse_recipe(GOOD, "mine")
+    wrought, rest = recipe.outlets
+    assert recipe.name == "mine"
+    assert recipe.novelty_limit == 3
+    assert recipe.default_outlet == rest
+    assert recipe.ejects(wrought)
+    assert not recipe.ejects(rest)
+
+
+def test_eject_can_be_turned_round():
+    text = GOOD.replace('name = "rest"', 'name = "rest"\neject = true').replace("0.9", "0.9\neject = false")
+    recipe = parse_recipe(text, "mine")
+    assert [recipe.ejects(outlet) for outlet in recipe.outlets] == [False, True]
+
+
+@pytest.mark.parametrize("name", ["wrought-cast", "5xxx-6xxx", "twitch"])
+def test_shipped_recipes_load_by_name(name):
+    recipe = load_recipe(name)
+    assert name in shipped_recipes()
+    assert recipe.name == name
+    assert recipe.description
+
+
+def test_twitch_ejects_all_that_is_not_surely_aluminium():
+    twitch = load_recipe("twitch")
+    (passing,) = [outlet for outlet in twitch.outlets if not twitch.ejects(outlet)]
+    assert tuple(passing.families) == ALUMINIUM
+    assert twitch.ejects(twitch.default_outlet)
+
+
+def test_a_path_loads(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text(GOOD)
+    assert load_recipe(path).name == "own"
+    assert load_recipe(str(path)).name == "own"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"5xxx"', '"9xxx"', "outlet 'wrought': families: unknown '9xxx'; known are 1xxx, 2xxx"),
+        ('"5xxx", "6xxx"', "", "outlet 'wrought': families: names none"),
+        ('"5xxx"', '"6xxx"', "family '6xxx' is there 2 times"),
+        ("0.9", "1.2", "outlet 'wrought': min_confidence 1.2: .*less than or equal to 1"),
+        ("0.9", "0", "min_confidence 0: .*greater than 0"),
+        ("0.9", "nan", "min_confidence nan"),
+        ("0.9", '"high"', "min_confidence 'high'"),
+        ("min_confidence = 0.9", "", "min_confidence: missing"),
+        ("min_confidence", "min_confidense", "min_confidense 0.9: Extra"),
+        ('default = "rest"', 'default = "bin"', "default 'bin' is none of the outlets wrought, rest"),
+        ('default = "rest"', "", "default: Field required"),
+        ('name = "rest"', 'name = "wrought"', "outlet 'wrought' is there 2 times"),
+        ('name = "rest"', 'name = "rest"\nmin_confidence = 0.5', "of no use without families"),
+        (
+            'name = "rest"',
+            'name = "rest"\nfamilies = ["6xxx"]\nmin_confidence = 0.5',
+            "family '6xxx' goes to 2 outlets",
+        ),
+        ('name = "rest"', 'name = "rest"\neject = "yes"', "outlet 'rest': eject 'yes': .*valid boolean"),
+        ("novelty_limit = 3", "novelty_limit = inf", "novelty_limit inf: .*finite"),
+        ("novelty_limit", "novelty_limt", "novelty_limt 3: Extra"),
+        ('[[outlets]]\nname = "rest"', 'outlets = 3\nname = "rest"', "not TOML|outlets"),
+        ("default =", "default", "not TOML"),
+    ],
+)
+def test_each_fault_is_named(old, new, message):
+    assert old in GOOD
+    fault = fault_of(GOOD.replace(old, new))
+    assert re.search(message, fault), fault
+
+
+def test_every_fault_is_listed_at_once():
+    fault = fault_of(
+        GOOD.replace("0.9", "7").replace('"5xxx"', '"9xxx"').replace('default = "rest"', 'default = "bin"')
+        + "\n[[outlets]]\nname = 'cast'\nfamilies = ['6xxx']\nmin_confidence = 0.5\ncolour = 'red'\n"
+    )
+    for part in ("min_confidence 7", "unknown '9xxx'", "default 'bin'", "'6xxx' goes to 2", "colour 'red'"):
+        assert part in fault
+
+
+def test_outlets_of_a_wrong_type_are_named():
+    assert "outlets" in fault_of('default = "rest"\noutlets = 3')
+    assert "outlets[0]" in fault_of('default = "rest"\noutlets = [3]')
+
+
+def test_a_recipe_made_in_code_is_held_to_the_same():
+    with pytest.raises(ValidationError, match="none of the outlets"):
+        Recipe(default="bin", outlets=[Outlet(name="rest")])
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"\x00", None])
+def test_what_is_no_recipe_file_is_refused(tmp_path, content):
+    path = tmp_path / "own.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RecipeError, match=r"own\.toml|recipe own"):
+        load_recipe(path)
+
+
+def test_an_unknown_name_is_refused_with_those_shipped():
+    with pytest.raises(RecipeError, match=r"'wrought' is no file and none of the shipped .*wrought-cast"):
+        load_recipe("wrought")
+
+
+def test_a_folder_is_no_recipe(tmp_path):
+    with pytest.raises(RecipeError, match="directory"):
+        load_recipe(tmp_path)
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=8) | st.sampled_from([*FAMILIES, "rest"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+outlets = st.dictionaries(st.sampled_from(["name", "families", "min_confidence", "eject", "x"]), values)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["default", "novelty_limit", "name"]), values), st.lists(outlets | values)
+)
+def test_any_content_is_a_recipe_or_a_recipe_error(top, listed):
+    try:
+        recipe = parse_content({**top, "outlets": listed}, "any")
+    except RecipeError:
+        return
+    assert recipe.default in {outlet.name for outlet in recipe.outlets}
+
+
+@given(st.text())
+def test_any_text_is_a_recipe_or_a_recipe_error(text):
+    with pytest.raises(RecipeError):
+        parse_recipe(text, "any")

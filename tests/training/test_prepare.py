@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from alloysort_datasets.errors import DataError, TrainingError
+from alloysort_datasets.families import FAMILIES
+from alloysort_datasets.piece import Instrument, Piece, Split
+from alloysort_datasets.table.store import read_pieces, write_pieces
+from alloysort_models.bundle.inputs import Grid, prepare_spectrum
+from alloysort_models.network.sorter import condition
+from alloysort_training.config import load_config
+from alloysort_training.prepare import (
+    InOrder,
+    Prepared,
+    Shuffled,
+    compact,
+    loader,
+    prepare,
+    require_splits,
+    survey,
+)
+
+pytestmark = pytest.mark.xdist_group("training")
+CONFIG = load_config(Path(__file__).resolve().parents[2] / "training" / "configs" / "tiny.toml")
+
+
+@pytest.fixture(scope="module")
+def calibration(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return prepare([table], "calibration", survey([table]), CONFIG, tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def some_pieces(table: Path) -> list[Piece]:
+    return [
+        *islice(read_pieces(table, split="train"), 30),
+        *islice(read_pieces(table, split="calibration"), 10),
+    ]
+
+
+def islice(pieces: Iterator[Piece], count: int) -> list[Piece]:
+    return [piece for piece, _ in zip(pieces, range(count), strict=False)]
+
+
+def test_the_survey_counts_the_splits(table: Path) -> None:
+    found = survey([table])
+    assert found.pieces == {"train": 900, "calibration": 260, "test": 260}
+    assert found.sources == ["simulator"]
+    assert sum(found.families.values()) == sum(number % 17 != 0 for number in range(900))
+
+
+def test_a_batch_on_two_splits_is_refused(some_pieces: list[Piece], write_table: Callable[..., Path]) -> None:
+    astray = replace(some_pieces[3], split="test")
+    with pytest.raises(
+        TrainingError, match=r"batch 'train-0' of source 'simulator' stands on two splits, train and test"
+    ):
+        survey([write_table([*some_pieces, replace(astray, piece_id="again")])])
+
+
+@pytest.mark.parametrize(
+    ("split", "missing"), [("train", "calibration"), ("calibration", "train"), (None, "train")]
+)
+def test_a_missing_split_is_named(
+    some_pieces: list[Piece], write_table: Callable[..., Path], split: Split | None, missing: str
+) -> None:
+    folder = write_table([replace(piece, split=split) for piece in some_pieces])
+    with pytest.raises(TrainingError, match=f"table: no piece has the split '{missing}'"):
+        require_splits(survey([folder]), [folder], "train", "calibration")
+
+
+def test_no_table_at_all_is_refused() -> None:
+    with pytest.raises(TrainingError, match="--data"):
+        survey([])
+
+
+def test_prepared_pieces_are_what_the_line_would_prepare(table: Path, calibration: Prepared) -> None:
+    grid = Grid(**CONFIG.grid.model_dump())
+    for row, piece in enumerate(read_pieces(table, split="calibration")):
+        assert calibration.present[row].tolist() == [piece.image is not None, piece.spectra is not None]
+        assert calibration.family[row] == (-1 if piece.family is None else FAMILIES.index(piece.family))
+        assert np.isnan(calibration.composition[row]).all() == (piece.composition is None)
+        if piece.spectra is None:
+            continue
+        instrument = Instrument("toy", np.linspace(230.0, 720.0, 900), 1.0)
+        spectrum, coverage = prepare_spectrum(instrument.wavelength_nm, piece.spectra, grid)
+        batch = calibration.take(np.array([row]), np.array([0]))
+        np.testing.assert_array_equal(batch.coverage[0], coverage)
+        expected = condition(torch.from_numpy(spectrum)[None], torch.from_numpy(coverage)[None])
+        torch.testing.assert_close(condition(batch.spectrum, batch.coverage), expected, rtol=2e-2, atol=2e-2)
+
+
+def test_variants_differ_but_the_first_is_all_shots(calibration: Prepared) -> None:
+    with_spectrum = calibration.present[:, 1] > 0
+    first, second = calibration.spectra[with_spectrum, 0], calibration.spectra[with_spectrum, 1]
+    assert 0.3 < (first != second).any(axis=1).mean() < 1.0
+
+
+def test_the_cache_is_reused_and_made_anew_after_a_kill(table: Path, tmp_path: Path) -> None:
+    found = survey([table])
+    made = prepare([table], "test", found, CONFIG, tmp_path)
+    done = next(tmp_path.glob("*/test/done.json"))
+    stamp = done.stat().st_mtime_ns
+    again = prepare([table], "test", found, CONFIG, tmp_path)
+    assert done.stat().st_mtime_ns == stamp
+    np.testing.assert_array_equal(made.spectra, again.spectra)
+    done.unlink()
+    anew = prepare([table], "test", found, CONFIG, tmp_path)
+    assert done.is_file()
+    np.testing.assert_array_equal(anew.spectra, again.spectra)
+
+
+def test_another_grid_gets_another_cache(table: Path, tmp_path: Path) -> None:
+    found = survey([table])
+    finer = CONFIG.model_copy(update={"grid": CONFIG.grid.model_copy(update={"channels": 1024})})
+    assert prepare([table], "test", found, CONFIG, tmp_path).spectra.shape[2] == 512
+    assert prepare([table], "test", found, finer, tmp_path).spectra.shape[2] == 1024
+
+
+@pytest.mark.parametrize(
+    ("axis", "bad", "complaint"),
+    [
+        (np.linspace(800.0, 900.0, 50), 1.0, "none of the model's 240-700 nm"),
+        (np.linspace(200.0, 900.0, 50), np.nan, "not finite"),
+    ],
+)
+def test_a_spectrum_that_cannot_be_used_is_refused_by_piece(
+    tmp_path: Path, axis: np.ndarray, bad: float, complaint: str
+) -> None:
+    spectra = np.full((2, 50), bad, dtype=np.float32)
+    splits: list[Split] = ["train", "calibration"]
+    pieces = [Piece(f"p-{s}", "lab", s, s, "steel", spectra=spectra, instrument="far") for s in splits]
+    write_pieces(tmp_path / "table", pieces, [Instrument("far", axis, 1.0)])
+    found = survey([tmp_path / "table"])
+    with pytest.raises(DataError, match=f"'p-train': .*{complaint}"):
+        prepare([tmp_path / "table"], "train", found, CONFIG, tmp_path / "cache")
+
+
+def test_a_blank_spectrum_is_kept_as_zeros() -> None:
+    assert not compact(np.full(8, 77.0, dtype=np.float32), np.ones(8, dtype=np.float32)).any()
+
+
+def test_every_piece_comes_once_an_epoch_and_epochs_differ(calibration: Prepared) -> None:
+    sampler = Shuffled(calibration, 20, seed=3)
+    epochs = []
+    for epoch in (0, 1, 0):
+        sampler.set_epoch(epoch)
+        epochs.append(np.concatenate(list(sampler)))
+    assert sorted(epochs[0] // calibration.variants) == list(range(260))
+    assert (epochs[0] == epochs[2]).all()
+    assert (epochs[0] != epochs[1]).any()
+    assert len(set(epochs[0] % calibration.variants)) == calibration.variants
+
+
+def test_processes_share_the_pieces(calibration: Prepared) -> None:
+    for build in (lambda r: Shuffled(calibration, 20, 0, r, 2), lambda r: InOrder(calibration, 20, r, 2)):
+        shares = [np.concatenate(list(build(rank))) // calibration.variants for rank in (0, 1)]
+        assert not set(shares[0]) & set(shares[1])
+        assert len(list(build(0))) == len(build(0)) == len(build(1))
+
+
+def test_the_loader_gives_whole_batches(calibration: Prepared) -> None:
+    batches = list(loader(calibration, InOrder(calibration, 100)))
+    assert [len(batch.family) for batch in batches] == [100, 100, 60]
+    assert batches[0].image.dtype == torch.uint8
+    assert batches[0].spectrum.dtype == torch.float32
