@@ -50,7 +50,7 @@ def main() -> None:
     if importlib.util.find_spec("torch") is not None:
         sys.exit("torch is installed: this is no line's environment")
     shot = lines_of_aluminium()
-    answer = open_classifier(None, "wrought-cast").classify(Spectrum(AXIS_NM, shot), None)
+    record = open_classifier(None, "wrought-cast").classify(Spectrum(AXIS_NM, shot), None)
     if "torch" in sys.modules:
         sys.exit("classifying imported torch")
     command = [sys.executable, "-m", "alloysort", "serve", "--port", "0"]
@@ -61,9 +61,9 @@ def main() -> None:
             served = classify_at(url, shot)
         finally:
             server.terminate()
-    if served["family"] != answer.family:
-        sys.exit(f"the service says {served['family']}, the library {answer.family}")
-    print(f"without torch: classified and served, {answer.family}")
+    if served["family"] != record.decision.family:
+        sys.exit(f"the service says {served['family']}, the library {record.decision.family}")
+    print(f"without torch: classified and served, {record.decision.family}")
 
 
 if __name__ == "__main__":

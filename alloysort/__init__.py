@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from alloysort_datasets.families import ELEMENTS, FAMILIES
     from alloysort_datasets.piece import Instrument, Piece
     from alloysort_datasets.readers.spectrum import read_spectrum
+    from alloysort_datasets.spectrum import Spectrum
     from alloysort_datasets.table.store import read_instruments, read_pieces, write_pieces
-    from alloysort_inference.frontend.prepare import Spectrum
     from alloysort_inference.pipeline import Classifier, Upload, open_classifier
     from alloysort_inference.policy.recipe import load_recipe
     from alloysort_models.bundle.manifest import load_bundle
@@ -44,7 +44,7 @@ _HOME = {
     "Classifier": "alloysort_inference.pipeline",
     "Instrument": "alloysort_datasets.piece",
     "Piece": "alloysort_datasets.piece",
-    "Spectrum": "alloysort_inference.frontend.prepare",
+    "Spectrum": "alloysort_datasets.spectrum",
     "Upload": "alloysort_inference.pipeline",
     "load_bundle": "alloysort_models.bundle.manifest",
     "load_recipe": "alloysort_inference.policy.recipe",

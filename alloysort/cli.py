@@ -87,13 +87,14 @@ def classify(
     """Say what one piece is and where the recipe sends it."""
     if spectrum is None and image is None:
         raise typer.BadParameter("give --spectrum, --image or both")
+    from alloysort_inference.doors.rest.answer import make_answer
     from alloysort_inference.pipeline import open_classifier, read_upload
     from alloysort_inference.policy.recipe import DEFAULT_RECIPE
 
     signal = None if spectrum is None else read_upload(spectrum, SpectrumError)
     picture = None if image is None else read_upload(image, ImageError)
     classifier = open_classifier(bundle, recipe or DEFAULT_RECIPE)
-    answer = classifier.classify(signal, picture)
+    answer = make_answer(classifier.classify(signal, picture))
     if as_json:
         typer.echo(answer.model_dump_json(indent=2))
     else:

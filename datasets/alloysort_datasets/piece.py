@@ -9,8 +9,9 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from alloysort_datasets.errors import SpectrumError, TableError
+from alloysort_datasets.errors import DataError, SpectrumError, TableError
 from alloysort_datasets.families import ELEMENTS, FAMILIES
+from alloysort_datasets.spectrum import Spectrum, require_axis
 
 Split = Literal["train", "calibration", "test"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "calibration", "test")
@@ -27,8 +28,8 @@ class Instrument:
         saturation_counts: the detector's ceiling; infinity where unknown.
 
     Raises:
-        SpectrumError: the axis is not a finite, strictly increasing vector of positive wavelengths, or
-            the resolution or the ceiling is not positive.
+        SpectrumError: the axis breaks a rule of `spectrum.require_axis`, or the resolution or the ceiling is
+            not positive.
     """
 
     name: str
@@ -37,15 +38,10 @@ class Instrument:
     saturation_counts: float = float("inf")
 
     def __post_init__(self) -> None:
-        axis = self.wavelength_nm
-        if axis.ndim != 1 or axis.size < 2 or not np.isfinite(axis).all():
-            raise SpectrumError(
-                f"instrument {self.name!r}: wavelength_nm must be a finite vector of 2 or more values"
-            )
-        if axis[0] <= 0 or not (np.diff(axis) > 0).all():
-            raise SpectrumError(
-                f"instrument {self.name!r}: wavelength_nm must be positive and strictly increasing"
-            )
+        try:
+            require_axis(self.wavelength_nm)
+        except SpectrumError as error:
+            raise SpectrumError(f"instrument {self.name!r}: {error}") from None
         if not self.resolution_nm > 0 or not self.saturation_counts > 0:
             raise SpectrumError(
                 f"instrument {self.name!r}: resolution_nm {self.resolution_nm} and saturation_counts "
@@ -105,3 +101,23 @@ class Piece:
                 )
             if self.instrument is None:
                 raise TableError(f"piece {self.piece_id!r}: spectra without the name of their instrument")
+
+
+def sensed(piece: Piece, instruments: Mapping[str, Instrument]) -> Spectrum | None:
+    """What the spectrometer saw of a piece; None where the laser hit nothing.
+
+    Raises:
+        DataError: the piece names an instrument that is not given.
+        SpectrumError: its spectra do not fit that instrument, or hold numbers that are not finite.
+    """
+    if piece.spectra is None or piece.instrument is None:
+        return None
+    instrument = instruments.get(piece.instrument)
+    if instrument is None:
+        raise DataError(
+            f"piece {piece.piece_id!r}: instrument {piece.instrument!r} is none of {sorted(instruments)}"
+        )
+    try:
+        return Spectrum(instrument.wavelength_nm, piece.spectra, instrument.saturation_counts)
+    except SpectrumError as error:
+        raise SpectrumError(f"piece {piece.piece_id!r}: {error}") from None

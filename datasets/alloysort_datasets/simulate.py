@@ -35,7 +35,7 @@ SPLIT_OF_TENTH: Final[tuple[Split, ...]] = ("train",) * 8 + ("calibration", "tes
 MISSED_PIECE: Final = 0.02  # no shot hit; likewise no picture taken
 IMAGE_PX: Final = 128
 MEDIAN_MASS_G: Final = 25.0
-RECIPE_FILE: Final = "simulation.json"
+SIMULATION_FILE: Final = "simulation.json"
 
 
 @dataclass(frozen=True)
@@ -193,16 +193,16 @@ def _shard_pieces(simulation: Simulation, shard: int) -> int:
 
 def _claim(out: Path, simulation: Simulation) -> None:
     """Write down what is made here, so that a folder never mixes two simulations."""
-    recipe = out / RECIPE_FILE
+    told = out / SIMULATION_FILE
     wanted = json.dumps(asdict(simulation), indent=2) + "\n"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if recipe.exists():
-            if recipe.read_text(encoding="utf-8") != wanted:
-                raise TableError(f"{recipe}: the folder holds another simulation: name a new one")
+        if told.exists():
+            if told.read_text(encoding="utf-8") != wanted:
+                raise TableError(f"{told}: the folder holds another simulation: name a new one")
         elif any(out.iterdir()):
             raise TableError(f"{out}: holds other files: name a new folder")
         else:
-            recipe.write_text(wanted, encoding="utf-8")
+            told.write_text(wanted, encoding="utf-8")
     except OSError as error:
         raise TableError(f"{out}: {error.strerror or error}") from None

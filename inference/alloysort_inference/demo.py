@@ -17,11 +17,10 @@ from rich.table import Table
 from rich.text import Text
 
 from alloysort_datasets.errors import DataError
-from alloysort_datasets.piece import Instrument, Piece
-from alloysort_inference.doors.rest.answer import Answer
-from alloysort_inference.frontend.prepare import Spectrum
+from alloysort_datasets.piece import Instrument, Piece, sensed
 from alloysort_inference.log.store import DecisionLog
 from alloysort_inference.pipeline import Classifier, Upload
+from alloysort_inference.record import Record
 
 LAST: Final = 12  # decisions on show
 RECENT: Final = 1000  # pieces behind the latency percentiles
@@ -32,9 +31,9 @@ LINE_EVERY_S: Final = 1.0
 
 @dataclass(frozen=True)
 class Sorted:
-    """One line of the demonstration: an answer, and the truth where known."""
+    """One line of the demonstration: a record, and the truth where known."""
 
-    answer: Answer
+    record: Record
     truth: str | None
 
 
@@ -58,13 +57,13 @@ class Tally:
     _latency_ms: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
     _moments_s: deque[float] = field(default_factory=lambda: deque(maxlen=RATE_WINDOW))
 
-    def add(self, answer: Answer, truth: str | None) -> None:
+    def add(self, record: Record, truth: str | None) -> None:
         """Count a decision."""
-        self._count(answer.outlet)
+        self._count(record.decision.outlet)
         self.known += truth is not None
-        self.right += truth == answer.family
-        self.last.append(Sorted(answer, truth))
-        self._latency_ms.append(answer.timing_ms.total)
+        self.right += truth == record.decision.family
+        self.last.append(Sorted(record, truth))
+        self._latency_ms.append(record.timing.total_ms)
 
     def refuse(self, default_outlet: str) -> None:
         """Count a piece of which nothing could be used."""
@@ -149,39 +148,20 @@ def sort_piece(
     Raises:
         DataError: the piece names an instrument that is not given.
     """
-    instrument = instrument_of(piece, instruments)
-    try:
-        spectrum = sensed_spectrum(piece, instrument)
-        image = None if piece.image is None else Upload(f"image of {piece.piece_id}", piece.image)
-        answer = classifier.classify(spectrum, image, piece_id=piece.piece_id)
-    except DataError:
-        tally.refuse(classifier.recipe.default)
-        return
-    tally.add(answer, piece.family)
-    if log is not None:
-        log.write(answer, piece.batch)
-
-
-def instrument_of(piece: Piece, instruments: Mapping[str, Instrument]) -> Instrument | None:
-    """The instrument behind a piece's spectra; None where it names none.
-
-    Raises:
-        DataError: it names one that is not given.
-    """
-    if piece.instrument is None:
-        return None
-    if piece.instrument not in instruments:
+    if piece.instrument is not None and piece.instrument not in instruments:
         raise DataError(
             f"piece {piece.piece_id!r}: instrument {piece.instrument!r} is none of {sorted(instruments)}"
         )
-    return instruments[piece.instrument]
-
-
-def sensed_spectrum(piece: Piece, instrument: Instrument | None) -> Spectrum | None:
-    """What the spectrometer saw of a piece; None where the laser hit nothing."""
-    if piece.spectra is None or instrument is None:
-        return None
-    return Spectrum(instrument.wavelength_nm, piece.spectra, instrument.saturation_counts)
+    try:
+        spectrum = sensed(piece, instruments)
+        image = None if piece.image is None else Upload(f"image of {piece.piece_id}", piece.image)
+        record = classifier.classify(spectrum, image, piece_id=piece.piece_id, batch=piece.batch)
+    except DataError:
+        tally.refuse(classifier.recipe.default)
+        return
+    tally.add(record, piece.family)
+    if log is not None:
+        log.write(record)
 
 
 def paced(pieces: Iterable[Piece], rate_per_s: float, stop: threading.Event) -> Iterator[Piece]:
@@ -254,16 +234,17 @@ def _outlet_table(tally: Tally) -> Table:
 def _decision_table(tally: Tally) -> Table:
     table = Table("piece", "is", "named", "sure", "outlet", "eject", "why", "ms")
     for entry in reversed(tally.last):
-        answer, truth = entry.answer, entry.truth
-        style = "" if truth in (None, answer.family) else "red"
+        record, truth = entry.record, entry.truth
+        decision = record.decision
+        style = "" if truth in (None, decision.family) else "red"
         table.add_row(
-            answer.piece_id[-8:],
+            record.piece_id[-8:],
             truth or "?",
-            Text(answer.family, style),
-            f"{answer.probabilities[answer.family]:.2f}",
-            answer.outlet,
-            "eject" if answer.eject else "",
-            answer.reason.partition(":")[0],
-            f"{answer.timing_ms.total:.1f}",
+            Text(decision.family, style),
+            f"{record.assessment.confidence:.2f}",
+            decision.outlet,
+            "eject" if decision.eject else "",
+            decision.reason.partition(":")[0],
+            f"{record.timing.total_ms:.1f}",
         )
     return table

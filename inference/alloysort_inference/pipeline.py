@@ -1,23 +1,22 @@
-"""From raw sensor data to an answer: the way the command line, the service and the demonstration all take."""
+"""From raw sensor data to a record: the way the command line, every door and the demonstration take."""
 
 from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-
-import numpy as np
-from numpy.typing import NDArray
 
 from alloysort_datasets.errors import DataError
 from alloysort_datasets.readers.picture import decode_image
 from alloysort_datasets.readers.spectrum import read_spectrum
-from alloysort_inference.doors.rest.answer import Answer, Timing, make_answer
+from alloysort_datasets.spectrum import Spectrum
 from alloysort_inference.engine.session import Engine
-from alloysort_inference.frontend.prepare import Spectrum, prepare
+from alloysort_inference.frontend.prepare import prepare
 from alloysort_inference.policy.decide import decide
 from alloysort_inference.policy.recipe import Recipe, load_recipe
+from alloysort_inference.record import Origin, Record, Timing
 from alloysort_models.bundle.manifest import load_bundle, newest_released
 
 
@@ -35,6 +34,8 @@ class Classifier:
     def __init__(self, engine: Engine, recipe: Recipe) -> None:
         self.engine = engine
         self.recipe = recipe
+        self._bundle = Origin(engine.bundle.manifest.name, engine.bundle.sha256)
+        self._recipe = Origin(recipe.name, recipe.sha256)
 
     def classify(
         self,
@@ -42,13 +43,17 @@ class Classifier:
         image: Upload | None,
         *,
         piece_id: str | None = None,
-    ) -> Answer:
+        batch: str | None = None,
+        arrived_s: float | None = None,
+    ) -> Record:
         """Say what a piece is and where it goes.
 
         Args:
             spectrum: a file of any common layout, or numbers; None where the laser hit nothing.
             image: a JPEG or PNG file; None where the camera saw nothing.
-            piece_id: comes back in the answer; made up where None.
+            piece_id: stands in the record; made up where None.
+            batch: stands in the record.
+            arrived_s: `time.perf_counter()` when the piece came in, where it had to wait for its turn.
 
         Raises:
             SpectrumError, ImageError: a file cannot be read, or the spectrum misses the model's range.
@@ -60,20 +65,30 @@ class Classifier:
         signal = decode_spectrum(spectrum)
         rgb = None if image is None else decode_image(image.content, image.name)
         decoded = perf_counter()
-        features = prepare(self.engine.bundle.grid, manifest.image_size, signal, rgb)
-        prepared = perf_counter()
-        (assessment,) = self.engine.run([features])
+        prepared = prepare(manifest.grid, manifest.image_size, signal, rgb)
+        ready = perf_counter()
+        (assessment,) = self.engine.run([prepared.features])
         inferred = perf_counter()
-        decision = decide(assessment, self.recipe, manifest.thresholds, blind=features.blind)
+        decision = decide(assessment, self.recipe, manifest.thresholds, blind=prepared.blind)
         decided = perf_counter()
         timing = Timing(
-            decode=_ms(decoded - start),
-            prepare=_ms(prepared - decoded),
-            infer=_ms(inferred - prepared),
-            decide=_ms(decided - inferred),
-            total=_ms(decided - start),
+            waiting_ms=_ms(start - arrived_s) if arrived_s is not None else 0.0,
+            decode_ms=_ms(decoded - start),
+            prepare_ms=_ms(ready - decoded),
+            infer_ms=_ms(inferred - ready),
+            decide_ms=_ms(decided - inferred),
         )
-        return make_answer(piece_id or uuid.uuid4().hex, assessment, decision, features.quality, timing)
+        return Record(
+            piece_id=piece_id or uuid.uuid4().hex,
+            batch=batch,
+            time=datetime.now(UTC),
+            bundle=self._bundle,
+            recipe=self._recipe,
+            assessment=assessment,
+            decision=decision,
+            quality=prepared.quality,
+            timing=timing,
+        )
 
 
 def open_classifier(
@@ -100,9 +115,7 @@ def decode_spectrum(spectrum: Upload | Spectrum | None) -> Spectrum | None:
     """
     if not isinstance(spectrum, Upload):
         return spectrum
-    read = read_spectrum(spectrum.content, spectrum.name)
-    axis: NDArray[np.float64] = np.asarray(read.wavelength_nm, dtype=np.float64)
-    return Spectrum(axis, read.shots)
+    return read_spectrum(spectrum.content, spectrum.name)
 
 
 def read_upload(path: Path, error: type[DataError]) -> Upload:
@@ -118,4 +131,4 @@ def read_upload(path: Path, error: type[DataError]) -> Upload:
 
 
 def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 3)
+    return seconds * 1000

@@ -6,7 +6,7 @@ import pytest
 
 from alloysort_datasets import simulate as module
 from alloysort_datasets.errors import TableError
-from alloysort_datasets.simulate import RECIPE_FILE, Simulation, simulate, simulate_batch
+from alloysort_datasets.simulate import SIMULATION_FILE, Simulation, simulate, simulate_batch
 from alloysort_datasets.table.check import check_table
 from alloysort_datasets.table.store import read_instruments, read_pieces, table_sha256
 
@@ -59,7 +59,7 @@ def test_a_folder_of_another_simulation_is_refused(tmp_path):
     list(simulate(tmp_path / "t", Simulation(2, seed=1, images="none", shots=1)))
     with pytest.raises(TableError, match="another simulation"):
         next(simulate(tmp_path / "t", Simulation(2, seed=2, images="none", shots=1)))
-    assert json.loads((tmp_path / "t" / RECIPE_FILE).read_text())["seed"] == 1
+    assert json.loads((tmp_path / "t" / SIMULATION_FILE).read_text())["seed"] == 1
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
     with pytest.raises(TableError, match="other files"):
@@ -101,7 +101,7 @@ def test_a_fixed_condition_is_kept_and_leaves_all_else_of_the_pieces(tmp_path):
     plain = Simulation(8, seed=4, images="none", shots=2)
     fixed = Simulation(8, seed=4, images="none", shots=2, conditions={"defocus_mm": 3.0})
     list(simulate(tmp_path / "fixed", fixed))
-    assert json.loads((tmp_path / "fixed" / RECIPE_FILE).read_text())["conditions"] == {"defocus_mm": 3.0}
+    assert json.loads((tmp_path / "fixed" / SIMULATION_FILE).read_text())["conditions"] == {"defocus_mm": 3.0}
     with pytest.raises(TableError, match="another simulation"):
         next(simulate(tmp_path / "fixed", plain))
     pairs = [pair for batch in range(2) for pair in _twins(plain, fixed, batch)]

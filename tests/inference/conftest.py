@@ -20,9 +20,10 @@ from alloysort_datasets.families import ELEMENTS, FAMILIES
 from alloysort_inference.engine.session import Engine
 from alloysort_inference.pipeline import Classifier
 from alloysort_inference.policy.recipe import load_recipe
-from alloysort_models.bundle.manifest import MODEL, Bundle, GridSpec, Manifest, Thresholds, write_bundle
+from alloysort_models.bundle.grid import Grid
+from alloysort_models.bundle.manifest import MODEL, Bundle, Manifest, Thresholds, write_bundle
 
-GRID = GridSpec(start_nm=200.0, stop_nm=900.0, channels=256)
+GRID = Grid(start_nm=200.0, stop_nm=900.0, channels=256)
 IMAGE_SIZE = 32
 LOOKS_LIKE = {"6xxx": 395.0, "copper": 327.0, "cast-AlSiCu": 510.0}
 NOVEL_NM = (700.0, 750.0)

@@ -11,19 +11,20 @@ import torch
 from alloysort_datasets.errors import DataError, TrainingError
 from alloysort_datasets.families import FAMILIES
 from alloysort_datasets.piece import Instrument, Piece, Split
+from alloysort_datasets.spectrum import Spectrum
 from alloysort_datasets.table.store import read_pieces, write_pieces
-from alloysort_models.bundle.inputs import Grid, prepare_spectrum
+from alloysort_models.bundle.inputs import hit_shots, prepare_spectrum
 from alloysort_models.network.sorter import condition
 from alloysort_training.config import load_config
 from alloysort_training.prepare import (
     InOrder,
     Prepared,
     Shuffled,
-    compact,
     loader,
     prepare,
     require_splits,
     survey,
+    to_half,
 )
 
 pytestmark = pytest.mark.xdist_group("training")
@@ -79,15 +80,14 @@ def test_no_table_at_all_is_refused() -> None:
 
 
 def test_prepared_pieces_are_what_the_line_would_prepare(table: Path, calibration: Prepared) -> None:
-    grid = Grid(**CONFIG.grid.model_dump())
     for row, piece in enumerate(read_pieces(table, split="calibration")):
         assert calibration.present[row].tolist() == [piece.image is not None, piece.spectra is not None]
         assert calibration.family[row] == (-1 if piece.family is None else FAMILIES.index(piece.family))
         assert np.isnan(calibration.composition[row]).all() == (piece.composition is None)
         if piece.spectra is None:
             continue
-        instrument = Instrument("toy", np.linspace(230.0, 720.0, 900), 1.0)
-        spectrum, coverage = prepare_spectrum(instrument.wavelength_nm, piece.spectra, grid)
+        sensed = Spectrum(np.linspace(230.0, 720.0, 900), piece.spectra)
+        spectrum, coverage = prepare_spectrum(sensed, hit_shots(sensed.shots), CONFIG.grid)
         batch = calibration.take(np.array([row]), np.array([0]))
         np.testing.assert_array_equal(batch.coverage[0], coverage)
         expected = condition(torch.from_numpy(spectrum)[None], torch.from_numpy(coverage)[None])
@@ -116,7 +116,7 @@ def test_the_cache_is_reused_and_made_anew_after_a_kill(table: Path, tmp_path: P
 
 def test_another_grid_gets_another_cache(table: Path, tmp_path: Path) -> None:
     found = survey([table])
-    finer = CONFIG.model_copy(update={"grid": CONFIG.grid.model_copy(update={"channels": 1024})})
+    finer = CONFIG.model_copy(update={"grid": replace(CONFIG.grid, channels=1024)})
     assert prepare([table], "test", found, CONFIG, tmp_path).spectra.shape[2] == 512
     assert prepare([table], "test", found, finer, tmp_path).spectra.shape[2] == 1024
 
@@ -125,7 +125,7 @@ def test_another_grid_gets_another_cache(table: Path, tmp_path: Path) -> None:
     ("axis", "bad", "complaint"),
     [
         (np.linspace(800.0, 900.0, 50), 1.0, "none of the model's 240-700 nm"),
-        (np.linspace(200.0, 900.0, 50), np.nan, "not finite"),
+        (np.linspace(200.0, 900.0, 50), np.nan, "must be a finite number"),
     ],
 )
 def test_a_spectrum_that_cannot_be_used_is_refused_by_piece(
@@ -141,7 +141,7 @@ def test_a_spectrum_that_cannot_be_used_is_refused_by_piece(
 
 
 def test_a_blank_spectrum_is_kept_as_zeros() -> None:
-    assert not compact(np.full(8, 77.0, dtype=np.float32), np.ones(8, dtype=np.float32)).any()
+    assert not to_half(np.full(8, 77.0, dtype=np.float32), np.ones(8, dtype=np.float32)).any()
 
 
 def test_every_piece_comes_once_an_epoch_and_epochs_differ(calibration: Prepared) -> None:

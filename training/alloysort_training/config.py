@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from alloysort_datasets.errors import TrainingError
-from alloysort_models.bundle.manifest import GridSpec
+from alloysort_models.bundle.grid import Grid
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -114,7 +114,7 @@ class Config(_Section):
     """A training run."""
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    grid: GridSpec = GridSpec(start_nm=200.0, stop_nm=900.0, channels=2048)
+    grid: Grid = Grid(start_nm=200.0, stop_nm=900.0, channels=2048)
     network: Network = Network()
     preparation: Preparation = Preparation()
     augmentation: Augmentation = Augmentation()
@@ -125,10 +125,6 @@ class Config(_Section):
     def _fits_the_network(self) -> Config:
         if self.grid.channels % 32:
             raise ValueError(f"grid.channels {self.grid.channels} must divide by 32")
-        if not 0 < self.grid.start_nm < self.grid.stop_nm:
-            raise ValueError(
-                f"grid.start_nm {self.grid.start_nm} must lie below grid.stop_nm {self.grid.stop_nm}"
-            )
         return self
 
 

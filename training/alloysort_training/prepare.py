@@ -12,7 +12,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -22,12 +22,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from alloysort_datasets.errors import DataError, SpectrumError, TrainingError
+from alloysort_datasets.errors import SpectrumError, TrainingError
 from alloysort_datasets.families import ELEMENTS, FAMILIES
-from alloysort_datasets.piece import SPLITS, Instrument, Piece, Split
+from alloysort_datasets.piece import SPLITS, Piece, Split, sensed
 from alloysort_datasets.readers.picture import decode_image
+from alloysort_datasets.spectrum import Spectrum
 from alloysort_datasets.table.store import read_instruments, read_pieces, table_sha256
-from alloysort_models.bundle.inputs import Grid, prepare_image, prepare_spectrum
+from alloysort_models.bundle.grid import Grid
+from alloysort_models.bundle.inputs import hit_shots, prepare_image, prepare_spectrum
 from alloysort_training.config import Config
 
 CACHE_VERSION: Final = 1  # raise it when what is kept changes
@@ -60,7 +62,7 @@ class Prepared:
 
     Attributes:
         images: (N, H, H, 3) uint8.
-        spectra: (N, K, C) float16: the mean of all shots first, then of random subsets; see `compact`.
+        spectra: (N, K, C) float16: the mean of all shots first, then of random subsets; see `to_half`.
         axis: (N,) row of `coverage`, that of the piece's instrument.
         coverage: (instruments, C) uint8.
         present: (N, 2) float32, image there, spectrum there.
@@ -194,7 +196,7 @@ def prepare(folders: Sequence[Path], split: Split, found: Survey, config: Config
     return Prepared.open(folder)
 
 
-def compact(spectrum: NDArray[np.float32], coverage: NDArray[np.float32]) -> NDArray[np.float16]:
+def to_half(spectrum: NDArray[np.float32], coverage: NDArray[np.float32]) -> NDArray[np.float16]:
     """Counts as kept: float16, the lowest seen channel at 0, the highest at PEAK.
 
     The network is blind to both (see `network.sorter.condition`), so nothing it uses is lost.
@@ -280,7 +282,7 @@ def _key(found: Survey, config: Config) -> str:
     told = {
         "version": CACHE_VERSION,
         "data": found.sha256,
-        "grid": config.grid.model_dump(),
+        "grid": asdict(config.grid),
         "image_size": config.network.image_size,
         "variants": config.preparation.variants,
         "seed": config.seed,
@@ -310,7 +312,6 @@ def _blank(folder: Path, count: int, instruments: int, config: Config) -> Prepar
 
 def _fill(folders: Sequence[Path], split: Split, found: Survey, config: Config, into: Prepared) -> None:
     rng = np.random.default_rng((config.seed, SPLITS.index(split)))
-    grid = Grid(**config.grid.model_dump())
     row, first_axis = 0, 0
     for folder in folders:
         instruments = read_instruments(folder)
@@ -320,16 +321,15 @@ def _fill(folders: Sequence[Path], split: Split, found: Survey, config: Config, 
             if piece.image is not None:
                 rgb = decode_image(piece.image, f"piece {piece.piece_id}")
                 into.images[row] = prepare_image(rgb, config.network.image_size)
-            if piece.spectra is not None and piece.instrument is not None:
-                if piece.instrument not in axes:
-                    raise DataError(
-                        f"{folder}: piece {piece.piece_id!r}: unknown instrument {piece.instrument!r}"
-                    )
+            spectrum = sensed(piece, instruments)
+            if spectrum is not None and piece.instrument is not None:
                 axis = axes[piece.instrument]
                 into.axis[row] = axis
-                into.spectra[row], into.coverage[axis] = _variants(
-                    piece, instruments[piece.instrument], grid, into.variants, rng
-                )
+                try:
+                    variants = _variants(spectrum, config.grid, into.variants, rng)
+                except SpectrumError as error:
+                    raise SpectrumError(f"piece {piece.piece_id!r}: {error}") from None
+                into.spectra[row], into.coverage[axis] = variants
             row += 1
         first_axis += len(instruments)
     for field in fields(into):
@@ -345,25 +345,15 @@ def _fill_labels(piece: Piece, found: Survey, row: int, into: Prepared) -> None:
 
 
 def _variants(
-    piece: Piece, instrument: Instrument, grid: Grid, count: int, rng: np.random.Generator
+    spectrum: Spectrum, grid: Grid, count: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
     """(count, C) spectra: of all shots, then of random subsets of them; and the (C,) coverage."""
-    shots = np.asarray(piece.spectra)
-    if not np.isfinite(shots).all():
-        raise DataError(f"piece {piece.piece_id!r}: spectra hold values that are not finite")
-    if shots.shape[1] != len(instrument.wavelength_nm):
-        raise DataError(
-            f"piece {piece.piece_id!r}: spectra have {shots.shape[1]} channels, its instrument "
-            f"{instrument.name!r} has {len(instrument.wavelength_nm)}"
-        )
     kept = np.empty((count, grid.channels), dtype=np.float16)
-    try:
-        for variant in range(count):
-            chosen = shots if variant == 0 else shots[_some(len(shots), rng)]
-            spectrum, coverage = prepare_spectrum(instrument.wavelength_nm, chosen, grid)
-            kept[variant] = compact(spectrum, coverage)
-    except SpectrumError as error:
-        raise DataError(f"piece {piece.piece_id!r}: {error}") from None
+    for variant in range(count):
+        shots = len(spectrum.shots)
+        chosen = spectrum if variant == 0 else replace(spectrum, shots=spectrum.shots[_some(shots, rng)])
+        counts, coverage = prepare_spectrum(chosen, hit_shots(chosen.shots), grid)
+        kept[variant] = to_half(counts, coverage)
     return kept, coverage
 
 

@@ -23,7 +23,7 @@ from alloysort_training.calibrate import rows_with
 from alloysort_training.evaluate import feed
 from alloysort_training.prepare import Prepared
 
-PATTERNS: Final = ("both", "both", "image", "spectrum")  # what the scales are taken from, and how often
+SCALED_ON: Final = ("both", "both", "image", "spectrum")  # what the scales are taken from, and how often
 PIECES: Final = 256  # of each
 BRANCHES: Final = ("sorter.image_branch.", "sorter.spectrum_branch.")
 
@@ -79,7 +79,7 @@ class _Pieces(CalibrationDataReader):  # type: ignore[misc]
 
 
 def _portions(prepared: Prepared, rng: np.random.Generator) -> Sequence[dict[str, NDArray[Any]]]:
-    chosen = [(rng.permutation(rows_with(prepared, pattern))[:PIECES], pattern) for pattern in PATTERNS]
+    chosen = [(rng.permutation(rows_with(prepared, pattern))[:PIECES], pattern) for pattern in SCALED_ON]
     return [feed(prepared, rows, pattern) for rows, pattern in chosen if len(rows)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,8 @@ ATOMIC_FILE: Final = Path(__file__).parent / "atomic.npz"
 # CODATA 2018
 HC_EV_NM: Final = 1239.841984
 BOLTZMANN_EV_K: Final = 8.617333262e-5
+
+DRY_AIR_WT_PCT: Final[Mapping[str, float]] = {"N": 75.5, "O": 23.2, "Ar": 1.3}
 
 
 @dataclass(frozen=True, eq=False)

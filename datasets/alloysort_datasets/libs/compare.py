@@ -11,16 +11,17 @@ import numpy as np
 from rich.table import Table
 
 from alloysort_datasets.errors import DataError, SpectrumError
-from alloysort_datasets.libs.fit import Fit, fit_plasma, parse_composition, rank_elements
+from alloysort_datasets.libs.fit import FittedPlasma, fit_plasma, parse_composition, rank_elements
 from alloysort_datasets.libs.plots import Comparison, draw_comparison, draw_contact_sheet
-from alloysort_datasets.readers.spectrum import SpectrumFile, read_spectrum
+from alloysort_datasets.readers.spectrum import read_spectrum
+from alloysort_datasets.spectrum import Spectrum
 
 SUMMARY: Final = "summary"
 
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    fit: Fit
+    fit: FittedPlasma
     runners_up: str
 
 
@@ -51,7 +52,7 @@ def compare_spectra(
     comparisons = []
     for file in files:
         spectrum = read_spectrum(file)
-        found = _find(spectrum, composition)
+        found = _find(file.name, spectrum, composition)
         counts = spectrum.shots.mean(axis=0, dtype=np.float64)
         comparisons.append(Comparison(file.stem, spectrum.wavelength_nm, counts, found.fit))
         draw_comparison(comparisons[-1], out / f"{file.stem}.png")
@@ -61,14 +62,14 @@ def compare_spectra(
     return table
 
 
-def _find(spectrum: SpectrumFile, composition: dict[str, float] | None) -> _Found:
+def _find(name: str, spectrum: Spectrum, composition: dict[str, float] | None) -> _Found:
     counts = spectrum.shots.mean(axis=0, dtype=np.float64)
     try:
         if composition is not None:
             return _Found(fit_plasma(spectrum.wavelength_nm, counts, composition), "")
         ranks = rank_elements(spectrum.wavelength_nm, counts)
     except SpectrumError as error:
-        raise SpectrumError(f"{spectrum.name}: {error}") from None
+        raise SpectrumError(f"{name}: {error}") from None
     fit = ranks[0].fit or fit_plasma(spectrum.wavelength_nm, counts, {ranks[0].element: 100.0})
     return _Found(fit, "  ".join(f"{rank.element} {rank.similarity:.3f}" for rank in ranks[1:4]))
 

@@ -1,4 +1,4 @@
-"""Fit a simulated plasma to a measured spectrum, and rank the elements by how well theirs fits.
+"""FittedPlasma a simulated plasma to a measured spectrum, and rank the elements by how well theirs fits.
 
 Only lines are compared: square roots of what stands above a running baseline, so that neither the continuum
 nor a few strong lines decide, less their running mean, so that noise is like nothing. A spectrometer's
@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alloysort_datasets.errors import AlloyError, SpectrumError
-from alloysort_datasets.libs.atomic import BOLTZMANN_EV_K, HC_EV_NM, atomic_data
+from alloysort_datasets.libs.atomic import BOLTZMANN_EV_K, DRY_AIR_WT_PCT, HC_EV_NM, atomic_data
 from alloysort_datasets.libs.plasma import Zone, emission_grid_nm, populations, radiance
 from alloysort_datasets.libs.wavelength import air_nm
+from alloysort_datasets.spectrum import gaps, require_axis, require_counts, saturated
 
 Floats = NDArray[np.float64]
 Light = NDArray[np.float32]
@@ -34,17 +35,16 @@ MEAN_NM: Final = 30.0  # of lines, over which their mean is taken
 KNOT_NM: Final = 60.0  # between two knots of the efficiency
 RIDGE: Final = 0.03  # how strongly neighbouring knots are drawn together, in mean weights of a knot
 STITCH: Final = 1.25  # channels whose pitch differs by more belong to different detectors
-GAP: Final = 6  # median pitches between two channels: nothing is measured there
 STITCH_CHANNELS: Final = 30  # the pitch is a median over so many
 MIN_CHANNELS: Final = 2 * STITCH_CHANNELS + 4
 MIN_SPAN_NM: Final = 20.0
 CHANNELS_A_LINE: Final = 2.5  # over its full width at half maximum, as spectrometers are laid out
 FWHM_SIGMAS: Final = 2.3548  # full width at half maximum of a Gaussian
-FULL: Final = 0.97  # of the highest count: three channels in a row above it are saturated
+BLEEDS: Final = 11  # channels around a saturated one that its charge may reach
 
 GASES: Final = ("Ar", "Cl", "H", "N", "O")  # never a metal's main constituent, and present in any air
 CANDIDATES: Final = tuple(element for element in atomic_data().elements if element not in GASES)
-AIR_WT_PCT: Final[Mapping[str, float]] = {"N": 75.5, "O": 23.2, "Ar": 1.3, "H": 0.3}
+MOIST_AIR_WT_PCT: Final[Mapping[str, float]] = {**DRY_AIR_WT_PCT, "H": 0.3}
 SHELL_TEMPERATURE: Final = 0.6  # of the core's
 SHELL_DENSITY: Final = 0.2  # of the core's
 
@@ -132,7 +132,7 @@ Detector = tuple[int, int, float]  # first and last + 1 point of the common axis
 
 
 @dataclass(frozen=True, eq=False)
-class Fit:
+class FittedPlasma:
     """A simulated plasma beside the measured spectrum it was fitted to.
 
     Attributes:
@@ -164,7 +164,7 @@ class Rank:
 
     element: str
     similarity: float
-    fit: Fit | None = None
+    fit: FittedPlasma | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +216,7 @@ def fit_plasma(
     counts: Floats,
     composition: Mapping[str, float],
     resolution_nm: float | None = None,
-) -> Fit:
+) -> FittedPlasma:
     """Find the plasma of a known composition whose lines are most like the measured ones.
 
     Args:
@@ -322,27 +322,25 @@ def _measure(wavelength_nm: Floats, counts: Floats, resolution_nm: float | None)
     _require_spectrum(wavelength_nm, counts, resolution_nm)
     axis = _axis()
     detectors = _detectors(wavelength_nm, resolution_nm)
-    saturated = _saturated(counts)
+    full = _saturated(counts)
     level = np.interp(axis, wavelength_nm, counts).astype(np.float32)
     above = _above_baseline(level[None])[0]
     spans = [_knots(lo, hi) for lo, hi, _ in detectors]
     hats = np.concatenate([_hats(span, len(axis)) for span in spans])
-    compared = _seen(wavelength_nm, saturated)
+    compared = _seen(wavelength_nm, full)
     lines = _contrast(np.sqrt(above)[None])[0] * compared
     if not (above * compared).any():
         raise SpectrumError("the spectrum has no line: nothing stands above its baseline")
     stretches = _stretches(spans, hats * compared, lines)
     baseline = level - above
-    return _Measured(wavelength_nm, counts, lines, detectors, baseline, hats, stretches, saturated)
+    return _Measured(wavelength_nm, counts, lines, detectors, baseline, hats, stretches, full)
 
 
 def _require_spectrum(wavelength_nm: Floats, counts: Floats, resolution_nm: float | None) -> None:
     if wavelength_nm.ndim != 1 or wavelength_nm.shape != counts.shape:
         raise SpectrumError(f"wavelengths {wavelength_nm.shape} and counts {counts.shape} must match")
-    if not np.isfinite(wavelength_nm).all() or not np.isfinite(counts).all():
-        raise SpectrumError("wavelengths and counts must be finite")
-    if not (np.diff(wavelength_nm) > 0).all():
-        raise SpectrumError("wavelengths must ascend")
+    require_axis(wavelength_nm)
+    require_counts(counts[None], wavelength_nm.size)
     inside = wavelength_nm[(wavelength_nm > RANGE_NM[0]) & (wavelength_nm < RANGE_NM[1])]
     if len(inside) < MIN_CHANNELS or np.ptp(inside) < MIN_SPAN_NM:
         raise SpectrumError(
@@ -366,10 +364,10 @@ def _detectors(wavelength_nm: Floats, resolution_nm: float | None) -> tuple[Dete
 
 def _seen(wavelength_nm: Floats, saturated: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """(points,) where there is a measurement: within the ends, outside gaps, not saturated."""
-    axis, pitch = _axis(), np.diff(wavelength_nm)
+    axis = _axis()
     inside = (axis >= wavelength_nm[0]) & (axis <= wavelength_nm[-1])
-    below = np.clip(np.searchsorted(wavelength_nm, axis) - 1, 0, len(pitch) - 1)
-    gap = pitch[below] > GAP * np.median(pitch)
+    below = np.clip(np.searchsorted(wavelength_nm, axis) - 1, 0, len(wavelength_nm) - 2)
+    gap = gaps(wavelength_nm)[below]
     return np.asarray(inside & ~gap & (np.interp(axis, wavelength_nm, saturated) == 0))
 
 
@@ -392,10 +390,9 @@ def _pitch(wavelength_nm: Floats, start_nm: float, stop_nm: float) -> float:
 
 
 def _saturated(counts: Floats) -> NDArray[np.bool_]:
-    """(channels,) around three or more neighbours at the ceiling."""
-    full = (counts > FULL * counts.max()).astype(np.uint8)[None]
-    plateau = cv2.dilate(cv2.erode(full, np.ones((1, 3), np.uint8)), np.ones((1, 11), np.uint8))
-    return np.asarray(plateau[0] > 0)
+    """(channels,) around where the detector was full."""
+    full = saturated(counts[None]).astype(np.uint8)
+    return np.asarray(cv2.dilate(full, np.ones((1, BLEEDS), np.uint8))[0] > 0)
 
 
 def _contrast(lines: Light) -> Light:
@@ -462,7 +459,7 @@ def _emission_air_nm() -> Floats:
 def _fractions(composition: Composition, plume: Plume) -> Floats:
     """(elements,) number fractions, with air."""
     data = atomic_data()
-    air, target = data.fractions(dict(AIR_WT_PCT)), data.fractions(dict(composition))
+    air, target = data.fractions(dict(MOIST_AIR_WT_PCT)), data.fractions(dict(composition))
     return np.asarray((1 - plume.air_share) * target + plume.air_share * air)
 
 
@@ -550,13 +547,13 @@ def _differences(count: int) -> Floats:
     return np.asarray(step.T @ step)
 
 
-def _refine(measured: _Measured, composition: Composition, start: Plume) -> Fit:
+def _refine(measured: _Measured, composition: Composition, start: Plume) -> FittedPlasma:
     plume = _search(lambda plume: _evaluate(measured, composition, plume)[0], start)
     similarity, gains, lines = _evaluate(measured, composition, plume)
     axis, nm = _axis(), measured.wavelength_nm
     light = np.interp(nm, axis, (gains @ measured.hats * lines) ** 2)
     baseline = np.interp(nm, axis, measured.baseline)
-    return Fit(
+    return FittedPlasma(
         dict(composition),
         plume,
         float(np.median([plume.blur * width_nm for _, _, width_nm in measured.detectors])),

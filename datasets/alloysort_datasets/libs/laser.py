@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from alloysort_datasets.libs.atomic import atomic_data
+from alloysort_datasets.libs.atomic import DRY_AIR_WT_PCT, atomic_data
 from alloysort_datasets.libs.conditions import Conditions
 from alloysort_datasets.libs.layers import Coat
 from alloysort_datasets.libs.plasma import Zone, radiance
@@ -23,7 +23,6 @@ from alloysort_datasets.libs.spectrometer import Spectrometer
 Floats = NDArray[np.float64]
 Rng = np.random.Generator
 
-AIR: Final[Mapping[str, float]] = {"N": 75.5, "O": 23.2, "Ar": 1.3}  # dry air, wt%
 BELT: Final[Mapping[str, float]] = {"C": 45, "Cl": 36, "H": 6, "Ca": 8, "O": 5}  # PVC with chalk, an estimate
 # At normal pressure (CRC Handbook of Chemistry and Physics); of those that boil far below aluminium's 2,743 K
 BOILING_K: Final[Mapping[str, float]] = {
@@ -157,14 +156,14 @@ def _ablate(spots: Floats, conditions: Conditions, jitter: _Jitter, fluence: Flo
     return _mix(ablated, _belt(), belt_share[:, None]) if belt_share.any() else ablated
 
 
-def _spread(conditions: Conditions) -> float:
+def _spot_growth(conditions: Conditions) -> float:
     """Area of the spot over that in focus, of a Gaussian beam."""
     return 1 + (conditions.defocus_mm / conditions.rayleigh_mm) ** 2
 
 
 def _fluence(conditions: Conditions, jitter: _Jitter) -> Floats:
     """(shots,) over that of a nominal pulse in focus; an edge is oblique and couples less."""
-    return np.asarray(conditions.pulse_energy / _spread(conditions) * jitter.energy * jitter.on_piece)
+    return np.asarray(conditions.pulse_energy / _spot_growth(conditions) * jitter.energy * jitter.on_piece)
 
 
 def _depth(fluence: Floats) -> Floats:
@@ -188,7 +187,7 @@ def _air_share(conditions: Conditions, fluence: Floats) -> Floats:
 def _zones(conditions: Conditions, fluence: float) -> tuple[Zone, Zone]:
     core_k = max(conditions.plasma_temperature_k * fluence**TEMPERATURE_POWER, 4000.0)
     density = conditions.electron_density_cm3 * fluence**DENSITY_POWER
-    longer = (fluence * _spread(conditions)) ** LENGTH_POWER
+    longer = (fluence * _spot_growth(conditions)) ** LENGTH_POWER
     return (
         Zone(core_k, density, conditions.core_cm * longer),
         Zone(
@@ -229,7 +228,7 @@ def _air(humidity: float) -> Floats:
 @cache
 def _dry_air() -> tuple[Floats, Floats]:
     data = atomic_data()
-    return data.fractions(dict(AIR)), data.fractions({"H": 100})
+    return data.fractions(dict(DRY_AIR_WT_PCT)), data.fractions({"H": 100})
 
 
 def _mix(base: Floats, other: Floats, share: float | Floats) -> Floats:

@@ -114,7 +114,7 @@ def _columns(fractions: Floats, zone: Zone) -> tuple[Floats, Floats]:
 
 def _depth(columns: Floats, zone: Zone, grid_vac_nm: Floats, continuum: Floats, floor: Floats) -> Light:
     """(points,) optical depth; `continuum` and `floor` are at the nodes."""
-    depth: Light = _spread(continuum.astype(np.float32))
+    depth: Light = _between_nodes(continuum.astype(np.float32))
     levels = empty_levels(len(depth))
     _add_lines(
         *levels,
@@ -293,7 +293,7 @@ def _continuum(vac_nm, temperature_k, per_m2, planck):  # type: ignore[no-untype
 
 
 @kernel
-def _spread(nodes):  # type: ignore[no-untyped-def]
+def _between_nodes(nodes):  # type: ignore[no-untyped-def]
     """Values between nodes, linearly."""
     out = np.empty((len(nodes) - 1) * NODE + 1, dtype=np.float32)
     for n in range(len(nodes) - 1):
@@ -371,7 +371,7 @@ def _emit(depth, source_nodes):  # type: ignore[no-untyped-def]
 @kernel
 def _cover(light, depth, source_nodes):  # type: ignore[no-untyped-def]
     """See `light` through a layer of its own optical depth and source, in place."""
-    source = _spread(source_nodes)
+    source = _between_nodes(source_nodes)
     for j in range(len(depth)):
         t = depth[j]
         through = exp_minus(t)

@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from alloysort_datasets.errors import DataError
-from alloysort_datasets.libs.fit import Fit, emission_lines
+from alloysort_datasets.libs.fit import FittedPlasma, emission_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +41,7 @@ class Comparison:
     name: str
     wavelength_nm: Floats
     counts: Floats
-    fit: Fit
+    fit: FittedPlasma
 
     @property
     def true_nm(self) -> Floats:
@@ -224,7 +224,7 @@ def _write_labels(axes: Axes, labels: Sequence[_Label], apart_nm: float, level: 
     """Upright text above the lines, moved aside where two would overlap."""
     ordered = sorted(labels, key=lambda label: label.nm)
     low, high = axes.get_xlim()
-    places = _spread([label.nm for label in ordered], apart_nm, low + apart_nm / 2, high - apart_nm / 2)
+    places = _kept_apart([label.nm for label in ordered], apart_nm, low + apart_nm / 2, high - apart_nm / 2)
     for label, place in zip(ordered, places, strict=True):
         axes.annotate(
             label.text,
@@ -239,7 +239,7 @@ def _write_labels(axes: Axes, labels: Sequence[_Label], apart_nm: float, level: 
         )
 
 
-def _spread(wanted: Sequence[float], apart: float, low: float, high: float) -> list[float]:
+def _kept_apart(wanted: Sequence[float], apart: float, low: float, high: float) -> list[float]:
     """Ascending places at least `apart` from each other, near the wanted ones."""
     places = list(wanted)
     for _ in range(200):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alloysort_datasets.errors import SpectrumError
-from alloysort_datasets.readers.raw import RawSpectrum, from_matrix
+from alloysort_datasets.readers.raw import Reading, from_matrix
 
 AXES: Final = ("wavelength_nm", "wavelength_angstrom", "wavelength")
 SHOTS: Final = ("shots", "spectra", "counts", "intensity")
@@ -33,7 +33,7 @@ def is_npz(data: bytes) -> bool:
     return data.startswith(b"PK\x03\x04")
 
 
-def read_npy(data: bytes, name: str) -> RawSpectrum:
+def read_npy(data: bytes, name: str) -> Reading:
     """A table whose first column, or first row, holds the wavelengths.
 
     Raises:
@@ -45,7 +45,7 @@ def read_npy(data: bytes, name: str) -> RawSpectrum:
     return from_matrix(table, "")
 
 
-def read_npz(data: bytes, name: str) -> RawSpectrum:
+def read_npz(data: bytes, name: str) -> Reading:
     """The arrays `wavelength_nm` (or `wavelength_angstrom`, `wavelength`) and `shots` (shots, channels).
 
     Raises:
@@ -63,7 +63,7 @@ def read_npz(data: bytes, name: str) -> RawSpectrum:
         raise SpectrumError(
             f"{name}: {counts} {shots.shape} must be (shots, channels) of {axis} {wavelength.shape}"
         )
-    return RawSpectrum(wavelength, shots, axis.partition("_")[2])
+    return Reading(wavelength, shots, axis.partition("_")[2])
 
 
 def _members(data: bytes, name: str) -> dict[str, NDArray[np.float64]]:

@@ -11,10 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alloysort_datasets.errors import SpectrumError
-
-MIN_CHANNELS: Final = 16
-MAX_CHANNELS: Final = 1_000_000
-RANGE_NM: Final = (100.0, 12_000.0)  # vacuum ultraviolet to thermal infrared
+from alloysort_datasets.spectrum import MAX_CHANNELS, MIN_CHANNELS, RANGE_NM, Spectrum
 
 _UNITS: Final = (  # (what the header says, factor to nm)
     (re.compile(r"(?<![a-z])nm(?![a-z])|nanomet", re.I), 1.0),
@@ -32,8 +29,8 @@ def _channel(index: int) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class RawSpectrum:
-    """A spectrum as its file holds it.
+class Reading:
+    """The numbers of a spectrum as its file holds them, not yet checked.
 
     Attributes:
         wavelength: (channels,) float64 in the file's unit and order.
@@ -55,9 +52,7 @@ def looks_like_axis(values: NDArray[np.float64]) -> bool:
     return _runs_one_way(values) and values.max() > RANGE_NM[0]
 
 
-def from_matrix(
-    matrix: NDArray[np.float64], unit: str, lines: NDArray[np.int64] | None = None
-) -> RawSpectrum:
+def from_matrix(matrix: NDArray[np.float64], unit: str, lines: NDArray[np.int64] | None = None) -> Reading:
     """A table whose first column, or first row, holds the wavelengths.
 
     The one that runs one way through plausible values wins; where both or neither do, the longer one.
@@ -65,16 +60,13 @@ def from_matrix(
     rows, columns = matrix.shape
     down, across = looks_like_axis(matrix[:, 0]), looks_like_axis(matrix[0])
     if (across and not down) or (across == down and columns > rows):
-        return RawSpectrum(matrix[0], matrix[1:], unit, lambda index: f"cell {index + 1} of the rows")
+        return Reading(matrix[0], matrix[1:], unit, lambda index: f"cell {index + 1} of the rows")
     place = _channel if lines is None else lambda index: f"line {lines[index]}"
-    return RawSpectrum(matrix[:, 0], matrix[:, 1:].T, unit, place)
+    return Reading(matrix[:, 0], matrix[:, 1:].T, unit, place)
 
 
-def finish(raw: RawSpectrum, name: str) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """The axis in ascending air nm and the shots in its order, equal wavelengths merged by their mean.
-
-    Returns:
-        wavelength_nm (channels,) and shots (shots, channels).
+def finish(raw: Reading, name: str) -> Spectrum:
+    """The spectrum in ascending air nm, equal wavelengths merged by their mean.
 
     Raises:
         SpectrumError: see `alloysort_datasets.readers.spectrum.read_spectrum`.
@@ -92,10 +84,10 @@ def finish(raw: RawSpectrum, name: str) -> tuple[NDArray[np.float64], NDArray[np
         counts = np.ascontiguousarray(shots, dtype=np.float32)
     if not np.isfinite(counts).all():
         raise SpectrumError(f"{name}: counts beyond ±3.4e38 are no detector's")
-    return np.ascontiguousarray(axis), counts
+    return Spectrum(np.ascontiguousarray(axis), counts)
 
 
-def _require_shape(raw: RawSpectrum, name: str) -> None:
+def _require_shape(raw: Reading, name: str) -> None:
     channels = raw.wavelength.size
     if channels < MIN_CHANNELS:
         raise SpectrumError(f"{name}: {channels} channels, a spectrum has {MIN_CHANNELS} or more")
@@ -105,7 +97,7 @@ def _require_shape(raw: RawSpectrum, name: str) -> None:
         raise SpectrumError(f"{name}: wavelengths without counts: a column (or row) per shot must follow")
 
 
-def _require_finite(raw: RawSpectrum, name: str) -> None:
+def _require_finite(raw: Reading, name: str) -> None:
     bad_axis, bad_shots = ~np.isfinite(raw.wavelength), ~np.isfinite(raw.shots)
     count = int(bad_axis.sum() + bad_shots.sum())
     if count:
@@ -116,7 +108,7 @@ def _require_finite(raw: RawSpectrum, name: str) -> None:
         )
 
 
-def _nm_per_unit(raw: RawSpectrum, name: str) -> float:
+def _nm_per_unit(raw: Reading, name: str) -> float:
     if _NOT_A_WAVELENGTH.search(raw.unit):
         raise SpectrumError(f"{name}: the axis says {raw.unit[:40]!r}: export it as wavelength in nm or Å")
     if _VACUUM.search(raw.unit):
@@ -135,7 +127,7 @@ def _nm_per_unit(raw: RawSpectrum, name: str) -> float:
     )
 
 
-def _require_range(axis: NDArray[np.float64], raw: RawSpectrum, name: str) -> None:
+def _require_range(axis: NDArray[np.float64], raw: Reading, name: str) -> None:
     low, high = RANGE_NM
     outside = (axis < low) | (axis > high)
     if outside.any():
@@ -145,7 +137,7 @@ def _require_range(axis: NDArray[np.float64], raw: RawSpectrum, name: str) -> No
         )
 
 
-def _require_order(axis: NDArray[np.float64], raw: RawSpectrum, name: str) -> None:
+def _require_order(axis: NDArray[np.float64], raw: Reading, name: str) -> None:
     if _runs_one_way(axis):
         return
     step = np.diff(axis)

@@ -1,6 +1,6 @@
 """Open a spectrum from a file of any common layout.
 
-A new format is one function `(data, name) -> RawSpectrum` and one row of `READERS`.
+A new format is one function `(data, name) -> Reading` and one row of `READERS`.
 """
 
 from __future__ import annotations
@@ -10,30 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from alloysort_datasets.errors import SpectrumError
 from alloysort_datasets.readers.arrays import is_npy, is_npz, read_npy, read_npz
-from alloysort_datasets.readers.raw import RawSpectrum, finish
+from alloysort_datasets.readers.raw import Reading, finish
 from alloysort_datasets.readers.text import looks_like_text, read_text
+from alloysort_datasets.spectrum import Spectrum
 
 MAX_BYTES: Final = 64 * 2**20
-
-
-@dataclass(frozen=True, eq=False)
-class SpectrumFile:
-    """What a spectrum file holds.
-
-    Attributes:
-        name: the file, for messages.
-        wavelength_nm: (channels,) float64, air, strictly ascending.
-        shots: (shots, channels) float32, detector counts, finite.
-    """
-
-    name: str
-    wavelength_nm: NDArray[np.float64]
-    shots: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -43,7 +26,7 @@ class Reader:
     name: str
     suffixes: tuple[str, ...]
     sniff: Callable[[bytes], bool]
-    read: Callable[[bytes, str], RawSpectrum]
+    read: Callable[[bytes, str], Reading]
 
 
 READERS: Final = (
@@ -54,7 +37,7 @@ READERS: Final = (
 SUFFIXES: Final = frozenset(suffix for reader in READERS for suffix in reader.suffixes)
 
 
-def read_spectrum(source: Path | bytes, name: str | None = None) -> SpectrumFile:
+def read_spectrum(source: Path | bytes, name: str | None = None) -> Spectrum:
     """Open a spectrum of any common layout; the format is known by the bytes, never by the suffix.
 
     Text: cells parted by tab, `;`, `,` or white space; decimal points or commas; UTF-8, UTF-16 or Latin-1;
@@ -82,7 +65,7 @@ def read_spectrum(source: Path | bytes, name: str | None = None) -> SpectrumFile
     reader = next((reader for reader in READERS if reader.sniff(data)), None)
     if reader is None:
         raise SpectrumError(f"{label}: is binary: export the spectrum as text, such as csv")
-    return SpectrumFile(label, *finish(reader.read(data, label), label))
+    return finish(reader.read(data, label), label)
 
 
 def _load(source: Path | bytes, name: str) -> bytes:

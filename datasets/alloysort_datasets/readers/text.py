@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from alloysort_datasets.errors import SpectrumError
 from alloysort_datasets.readers.raw import (
-    MAX_CHANNELS,
-    MIN_CHANNELS,
-    RawSpectrum,
+    Reading,
     from_matrix,
     looks_like_axis,
 )
+from alloysort_datasets.spectrum import MAX_CHANNELS, MIN_CHANNELS
 
 SEPARATORS: Final = ("\t", ";", ",", None)  # None: white space; in order of preference where several fit
 COMMENT: Final = tuple("#%;/!\"'")
@@ -57,7 +56,7 @@ class _Block:
     lines: list[int] = field(default_factory=list)
 
 
-def read_text(data: bytes, name: str) -> RawSpectrum:
+def read_text(data: bytes, name: str) -> Reading:
     """The table of numbers in a text.
 
     Raises:
@@ -70,7 +69,7 @@ def read_text(data: bytes, name: str) -> RawSpectrum:
     names = _column_names(block)
     if block.labelled:
         unit = " ".join([block.rows[0].split(block.sep, 1)[0], _unit_lines(block)])
-        return RawSpectrum(matrix[0], matrix[1:], unit, lambda index: f"cell {index + 2} of the rows")
+        return Reading(matrix[0], matrix[1:], unit, lambda index: f"cell {index + 2} of the rows")
     axis, kept = _choose_columns(names, block.columns, name)
     unit = " ".join([*names[axis : axis + 1], _unit_lines(block)])
     return from_matrix(matrix[:, [axis, *kept]], unit, np.asarray(block.lines))

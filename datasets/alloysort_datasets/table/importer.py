@@ -36,7 +36,8 @@ from alloysort_datasets.errors import DataError, TableError
 from alloysort_datasets.families import ELEMENTS, FAMILIES
 from alloysort_datasets.piece import SPLITS, Instrument, Piece, Split
 from alloysort_datasets.readers.picture import decode_image
-from alloysort_datasets.readers.spectrum import SUFFIXES, SpectrumFile, read_spectrum
+from alloysort_datasets.readers.spectrum import SUFFIXES, read_spectrum
+from alloysort_datasets.spectrum import Spectrum
 from alloysort_datasets.table.check import Fault
 from alloysort_datasets.table.store import TableWriter
 
@@ -432,7 +433,7 @@ def _file_fault(path: Path, error: DataError) -> Fault:
     return Fault(str(path), None, "", str(error).removeprefix(f"{' '.join(str(path).split())}: "))
 
 
-def _instrument(spectrum: SpectrumFile) -> Instrument:
+def _instrument(spectrum: Spectrum) -> Instrument:
     """The same axis gives the same name in every import."""
     axis = spectrum.wavelength_nm
     digest = hashlib.sha256(axis.astype("<f8").tobytes()).hexdigest()[:8]

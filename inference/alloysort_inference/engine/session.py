@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +14,8 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 from alloysort_datasets.errors import BundleError
 from alloysort_datasets.families import ELEMENTS, FAMILIES
-from alloysort_inference.frontend.prepare import Features
+from alloysort_inference.assessment import Assessment
+from alloysort_models.bundle.inputs import Features
 from alloysort_models.bundle.manifest import INPUTS, OUTPUTS, Bundle
 
 PREFERRED: Final = (
@@ -28,45 +28,23 @@ PREFERRED: Final = (
 WARM_UP_BATCHES: Final = (1, 1, 4)  # the first run of each size allocates
 SUM_TOLERANCE: Final = 1e-3  # of a piece's probabilities, which float16 graphs round
 
-_ORT_ERRORS: Final = tuple(
-    kind for kind in vars(ort_state).values() if isinstance(kind, type) and issubclass(kind, Exception)
+_ORT_ERRORS: Final = (  # onnxruntime has no common base for what it raises
+    ort_state.EngineError,
+    ort_state.EPFail,
+    ort_state.Fail,
+    ort_state.InvalidArgument,
+    ort_state.InvalidGraph,
+    ort_state.InvalidProtobuf,
+    ort_state.ModelLoaded,
+    ort_state.NoModel,
+    ort_state.NoSuchFile,
+    ort_state.NotImplemented,
+    ort_state.RuntimeException,
 )
 _TENSOR_TYPES: Final = {
     "image": "tensor(uint8)",
     **dict.fromkeys((*INPUTS[1:], *OUTPUTS), "tensor(float)"),
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Assessment:
-    """What the model says of one piece.
-
-    Attributes:
-        probabilities: (19,) float32 per family of FAMILIES, calibrated.
-        composition: (13,) float32 wt% per element of ELEMENTS.
-        composition_sigma: (13,) float32 wt%, one standard deviation.
-        novelty: larger, less like anything trained on.
-    """
-
-    probabilities: NDArray[np.float32]
-    composition: NDArray[np.float32]
-    composition_sigma: NDArray[np.float32]
-    novelty: float
-
-    @property
-    def family(self) -> str:
-        """The most probable family."""
-        return FAMILIES[int(self.probabilities.argmax())]
-
-    @property
-    def confidence(self) -> float:
-        """The probability of `family`."""
-        return float(self.probabilities.max())
-
-    def probability_of(self, families: Sequence[str]) -> float:
-        """The summed probability of several families."""
-        total = sum(float(self.probabilities[FAMILIES.index(family)]) for family in families)
-        return min(total, 1.0)  # a full set of float32 can sum to a hair above
 
 
 class Engine:
@@ -144,7 +122,7 @@ class Engine:
         size, channels = self.bundle.manifest.image_size, self.bundle.grid.channels
         image = np.full((size, size, 3), 128, np.uint8)
         ones = np.ones(channels, np.float32)
-        return Features(image, ones, ones, np.ones(2, np.float32), quality=(), blind=True)
+        return Features(image, ones, ones, np.ones(2, np.float32))
 
 
 def choose_providers(requested: Sequence[str] | None) -> list[str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Final
 
 from alloysort_datasets.errors import AlloysortError
-from alloysort_inference.doors.rest.answer import Answer
+from alloysort_datasets.families import ELEMENTS, FAMILIES
+from alloysort_inference.record import Record
 
 TOP: Final = 3  # families a record keeps
 
@@ -30,9 +30,9 @@ class DecisionLog:
         except OSError as error:
             raise AlloysortError(f"decision log {path}: {error.strerror or error}") from None
 
-    def write(self, answer: Answer, batch: str | None) -> None:
+    def write(self, record: Record) -> None:
         """Append one decision."""
-        line = json.dumps(record(answer, batch), separators=(",", ":")).encode() + b"\n"
+        line = json.dumps(line_of(record), separators=(",", ":")).encode() + b"\n"
         with self._lock:
             try:
                 written = self._file.write(line)
@@ -57,17 +57,28 @@ class DecisionLog:
         self.close()
 
 
-def record(answer: Answer, batch: str | None) -> dict[str, object]:
-    """What the log keeps of a decision; composition in wt%, time in UTC."""
-    likely = sorted(answer.probabilities.items(), key=lambda item: -item[1])[:TOP]
+def line_of(record: Record) -> dict[str, object]:
+    """What the log keeps of a record; composition in wt%, time in UTC."""
+    said, decision = record.assessment, record.decision
+    shares = zip(FAMILIES, said.probabilities.tolist(), strict=True)
+    likely = sorted(shares, key=lambda item: -item[1])[:TOP]
+    contents = zip(ELEMENTS, said.composition.tolist(), strict=True)
     return {
-        "piece_id": answer.piece_id,
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "batch": batch,
-        "family": answer.family,
+        "piece_id": record.piece_id,
+        "time": record.time.isoformat(timespec="milliseconds"),
+        "batch": record.batch,
+        "bundle": {"name": record.bundle.name, "sha256": record.bundle.sha256},
+        "recipe": {"name": record.recipe.name, "sha256": record.recipe.sha256},
+        "family": decision.family,
+        "accepted_as_aluminium": decision.accepted_as_aluminium,
         "probabilities": {family: round(share, 6) for family, share in likely},
-        "composition": {name: round(content.wt_pct, 4) for name, content in answer.composition.items()},
-        "novelty": answer.novelty,
-        "outlet": answer.outlet,
-        "eject": answer.eject,
+        "composition": {element: round(wt_pct, 4) for element, wt_pct in contents},
+        "novelty": said.novelty,
+        "novel": decision.novel,
+        "quality": list(record.quality),
+        "outlet": decision.outlet,
+        "eject": decision.eject,
+        "reason": decision.reason,
+        "total_ms": round(record.timing.total_ms, 3),
+        "waiting_ms": round(record.timing.waiting_ms, 3),
     }

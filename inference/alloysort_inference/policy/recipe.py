@@ -15,6 +15,7 @@ name = "rest"
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from collections import Counter
 from collections.abc import Mapping
@@ -66,6 +67,11 @@ class Recipe(BaseModel):
     def ejects(self, outlet: Outlet) -> bool:
         """Whether the valve fires for a piece that goes to this outlet."""
         return outlet.name != self.default if outlet.eject is None else outlet.eject
+
+    @property
+    def sha256(self) -> str:
+        """Of what it says, whatever its comments and layout."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     @property
     def default_outlet(self) -> Outlet:

@@ -14,48 +14,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alloysort_datasets.errors import SpectrumError
+from alloysort_datasets.spectrum import Spectrum, gaps
+from alloysort_models.bundle.grid import Grid
 
 MISSED_SHOT: Final = 0.2  # of the median shot's light: below, the laser missed or grazed the piece
-GAP: Final = 8.0  # a spacing this many times the median one is a gap between stitched channels
 
 
-@dataclass(frozen=True)
-class Grid:
-    """A bundle's wavelength axis: `channels` bins of constant resolving power, air nm.
+@dataclass(frozen=True, eq=False)
+class Features:
+    """One piece's row of the graph's input tensors.
 
-    Constant d(lambda)/lambda puts the channels where the lines crowd, in the ultraviolet.
+    Attributes:
+        image: (size, size, 3) uint8 RGB, zeros where there is none.
+        spectrum, coverage: (channels,) float32 on the bundle's grid, zeros where there is none.
+        present: (2,) float32: image there, spectrum there.
     """
 
-    start_nm: float
-    stop_nm: float
-    channels: int
-
-    def __post_init__(self) -> None:
-        if not 0 < self.start_nm < self.stop_nm or self.channels < 2:
-            raise SpectrumError(
-                f"grid from {self.start_nm} to {self.stop_nm} nm in {self.channels} channels is empty"
-            )
-
-    @property
-    def edges_nm(self) -> NDArray[np.float64]:
-        """(channels + 1,) bin edges."""
-        return np.geomspace(self.start_nm, self.stop_nm, self.channels + 1)
-
-    @property
-    def wavelength_nm(self) -> NDArray[np.float64]:
-        """(channels,) bin centres."""
-        edges = self.edges_nm
-        return np.sqrt(edges[:-1] * edges[1:])
+    image: NDArray[np.uint8]
+    spectrum: NDArray[np.float32]
+    coverage: NDArray[np.float32]
+    present: NDArray[np.float32]
 
 
 def prepare_spectrum(
-    wavelength_nm: NDArray[np.float64], shots: NDArray[np.float32], grid: Grid
+    spectrum: Spectrum, hit: NDArray[np.bool_], grid: Grid
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The robust mean of a piece's shots on a bundle's grid.
+    """The mean of the shots that hit on a bundle's grid.
 
     Args:
-        wavelength_nm: (channels,) air, strictly increasing.
-        shots: (shots, channels) detector counts, finite.
+        spectrum: what the spectrometer delivered.
+        hit: (shots,) which of its shots to use, see `hit_shots`.
         grid: the bundle's axis.
 
     Returns:
@@ -64,8 +52,8 @@ def prepare_spectrum(
     Raises:
         SpectrumError: the instrument sees none of the grid.
     """
-    mean = shots[hit_shots(shots)].mean(axis=0, dtype=np.float64)
-    return resample(wavelength_nm, mean, grid)
+    mean = spectrum.shots[hit].mean(axis=0, dtype=np.float64)
+    return resample(spectrum.wavelength_nm, mean, grid)
 
 
 def hit_shots(shots: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -97,7 +85,7 @@ def resample(
     mean = np.diff(np.interp(edges, wavelength_nm, integral)) / np.diff(edges)
 
     seen = (edges[:-1] >= wavelength_nm[0]) & (edges[1:] <= wavelength_nm[-1])
-    for gap in np.flatnonzero(spacing > GAP * np.median(spacing)):
+    for gap in np.flatnonzero(gaps(wavelength_nm)):
         seen &= (edges[1:] <= wavelength_nm[gap]) | (edges[:-1] >= wavelength_nm[gap + 1])
     if not seen.any():
         raise SpectrumError(

@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from alloysort_datasets.errors import BundleError
 from alloysort_datasets.families import ELEMENTS, FAMILIES
-from alloysort_models.bundle.inputs import Grid
+from alloysort_models.bundle.grid import Grid
 
 SCHEMA_VERSION: Final = 1
 MODEL: Final = "model.onnx"
@@ -40,15 +40,6 @@ OUTPUTS: Final = ("probabilities", "composition", "composition_sigma", "novelty"
 
 _HERE = Path(__file__).parents[1]
 RELEASED: Final = (_HERE / "released", _HERE.parent / "released")  # in a wheel, in a checkout
-
-
-class GridSpec(BaseModel):
-    """The wavelength axis, see `alloysort_models.bundle.inputs.Grid`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    start_nm: float
-    stop_nm: float
-    channels: Annotated[int, Field(ge=2, le=65536)]
 
 
 class Thresholds(BaseModel):
@@ -68,7 +59,7 @@ class Manifest(BaseModel):
     created: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
     families: tuple[str, ...] = FAMILIES
     elements: tuple[str, ...] = ELEMENTS
-    grid: GridSpec
+    grid: Grid
     image_size: Annotated[int, Field(ge=16, le=1024)]
     thresholds: Thresholds
     training_data_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -80,10 +71,17 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle on disk."""
+    """A verified bundle on disk.
+
+    Attributes:
+        path: its folder.
+        manifest: what `bundle.json` says.
+        sha256: of `bundle.json`, which holds the hashes of all other files.
+    """
 
     path: Path
     manifest: Manifest
+    sha256: str
 
     @property
     def model(self) -> Path:
@@ -98,8 +96,7 @@ class Bundle:
     @property
     def grid(self) -> Grid:
         """The wavelength axis of the graph's spectrum input."""
-        spec = self.manifest.grid
-        return Grid(spec.start_nm, spec.stop_nm, spec.channels)
+        return self.manifest.grid
 
 
 def load_bundle(path: Path) -> Bundle:
@@ -116,7 +113,7 @@ def load_bundle(path: Path) -> Bundle:
         actual = _sha256(_read(path / name))
         if actual != expected:
             raise BundleError(f"{path / name}: SHA-256 is {actual[:12]}…, bundle.json says {expected[:12]}…")
-    return Bundle(path, manifest)
+    return Bundle(path, manifest, _sha256(_read(path / MANIFEST)))
 
 
 def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:

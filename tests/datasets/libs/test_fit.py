@@ -128,7 +128,7 @@ def test_impossible_compositions_are_refused(text):
     [
         (AXIS, np.ones(5), "match"),
         (AXIS, np.full(len(AXIS), np.nan), "finite"),
-        (AXIS[::-1], np.ones(len(AXIS)), "ascend"),
+        (AXIS[::-1], np.ones(len(AXIS)), "increase strictly"),
         (AXIS, np.zeros(len(AXIS)), "no line"),
         (AXIS, np.ones(len(AXIS)), "no line"),
         (AXIS[:40], np.ones(40), "40 channels"),

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alloysort_datasets.errors import SpectrumError
-from alloysort_datasets.readers.spectrum import SpectrumFile, read_spectrum
+from alloysort_datasets.readers.spectrum import read_spectrum
+from alloysort_datasets.spectrum import Spectrum
 
 AXIS = np.round(np.linspace(200.25, 399.75, 40), 3)
 SHOTS = np.round(np.random.default_rng(1).uniform(-3, 65_000, (3, 40)), 2)
@@ -29,7 +30,7 @@ def rows_layout(first: str = "Wavelength (nm),", labels: tuple[str, ...] = ("s1,
     return "\n".join(lines)
 
 
-def expect(spectrum: SpectrumFile, shots: int = 3) -> None:
+def expect(spectrum: Spectrum, shots: int = 3) -> None:
     assert spectrum.wavelength_nm.dtype == np.float64
     assert spectrum.shots.dtype == np.float32
     np.testing.assert_allclose(spectrum.wavelength_nm, AXIS, rtol=1e-9)

@@ -18,7 +18,9 @@ def table(
     tmp_path: Path, build_piece: Callable[..., Piece], build_instrument: Callable[..., Instrument]
 ) -> Path:
     """Eight pieces of two batches in two files, without fault."""
-    write_pieces(tmp_path, [build_piece(n, channels=4) for n in range(8)], [build_instrument(channels=4)], 4)
+    write_pieces(
+        tmp_path, [build_piece(n, channels=16) for n in range(8)], [build_instrument(channels=16)], 4
+    )
     return tmp_path
 
 
@@ -79,7 +81,7 @@ def test_every_fault_is_named_at_once(table: Path, build_picture: Callable[..., 
         (2, "source", "is empty"),
         (2, "split", "batch 'batch-1' is on the splits train and test"),
         (2, "image", "picture: is a JPEG cut short"),
-        (2, "spectra", "shot 0 has 3 channels, instrument 'bench' has 4"),
+        (2, "spectra", "shot 0 has 3 channels, instrument 'bench' has 16"),
         (3, "piece_id", "a second piece 'piece-0000'"),
         (3, "spectra", "a shot without counts"),
     ]
@@ -98,11 +100,15 @@ def test_a_piece_on_two_splits(table: Path) -> None:
 
 def test_instruments_are_checked(table: Path) -> None:
     rows = pq.read_table(table / INSTRUMENTS).to_pylist()
-    rows += [rows[0], rows[0] | {"name": "down", "wavelength_nm": [3.0, 2.0]}, rows[0] | {"name": None}]
+    rows += [
+        rows[0],
+        rows[0] | {"name": "down", "wavelength_nm": [*range(300, 315), 2]},
+        rows[0] | {"name": None},
+    ]
     pq.write_table(pa.Table.from_pylist(rows, INSTRUMENT_SCHEMA), table / INSTRUMENTS)
     assert said(check_table(table)) == [
         (1, "name", "a second instrument 'bench'"),
-        (2, "", "instrument 'down': wavelength_nm must be positive and strictly increasing"),
+        (2, "", "instrument 'down': wavelength_nm[15]: wavelength 2 nm lies outside 100-12000 nm"),
         (3, "", "name is null"),
     ]
 

@@ -36,8 +36,8 @@ words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=
 
 @st.composite
 def pieces(draw: st.DrawFn) -> Piece:
-    shape = draw(st.none() | st.tuples(st.integers(1, 3), st.just(5)))
-    counts = st.lists(floats, min_size=0 if shape is None else shape[0] * 5, max_size=15)
+    shape = draw(st.none() | st.tuples(st.integers(1, 3), st.just(16)))
+    counts = st.lists(floats, min_size=0 if shape is None else shape[0] * 16, max_size=15)
     return Piece(
         piece_id=draw(words),
         source=draw(words),
@@ -48,8 +48,8 @@ def pieces(draw: st.DrawFn) -> Piece:
         composition=draw(st.none() | st.dictionaries(st.sampled_from(ELEMENTS), floats)),
         mass_g=draw(st.none() | floats),
         image=draw(st.none() | st.binary(max_size=20)),
-        spectra=None if shape is None else np.array(draw(counts)[: shape[0] * 5], np.float32).reshape(shape),
-        instrument="five",
+        spectra=None if shape is None else np.array(draw(counts)[: shape[0] * 16], np.float32).reshape(shape),
+        instrument="sixteen",
         conditions=draw(st.dictionaries(words, floats, max_size=3)),
     )
 
@@ -69,7 +69,7 @@ def vars_of(piece: Piece) -> dict[str, object]:
 @settings(max_examples=40)
 @given(st.lists(pieces(), min_size=1, max_size=8), st.integers(1, 5), st.integers(1, 5))
 def test_round_trip(written: list[Piece], rows_per_file: int, batch_rows: int) -> None:
-    axis = Instrument("five", np.linspace(200, 300, 5), 0.5)
+    axis = Instrument("sixteen", np.linspace(200, 300, 16), 0.5)
     with tempfile.TemporaryDirectory() as folder:
         assert write_pieces(Path(folder), written, [axis], rows_per_file) == len(written)
         assert count_pieces(Path(folder)) == len(written)
@@ -273,7 +273,7 @@ def test_damaged_files_raise_only_table_errors(
     data: st.DataObject, build_piece: Pieces, build_instrument: Instruments
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        write_pieces(Path(folder), [build_piece(channels=4)], [build_instrument(channels=4)])
+        write_pieces(Path(folder), [build_piece(channels=16)], [build_instrument(channels=16)])
         path = Path(folder) / data.draw(st.sampled_from(["pieces-00000.parquet", "instruments.parquet"]))
         content = bytearray(path.read_bytes())
         at = data.draw(st.integers(0, len(content) - 1))

@@ -17,7 +17,7 @@ from alloysort_models.bundle.manifest import MODEL, QUANTIZED, load_bundle, writ
 def features(bundle, make_shots):
     def make(*lines_nm):
         spectrum = Spectrum(*make_shots(*lines_nm))
-        return prepare(bundle.grid, bundle.manifest.image_size, spectrum, None)
+        return prepare(bundle.grid, bundle.manifest.image_size, spectrum, None).features
 
     return make
 
@@ -120,7 +120,7 @@ def test_an_altered_graph_is_refused(altered_bundle):
 
 def test_neither_training_nor_the_simulator_is_imported():
     code = (
-        "import alloysort_inference.doors.serve, alloysort_inference.doors.rest.service, sys;"
+        "import alloysort_inference.doors.serve, alloysort_inference.doors.rest.app, sys;"
         "heavy = {'torch', 'torchvision', 'lightning', 'onnx', 'onnxscript', 'sklearn', 'numba', 'pyarrow'};"
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )

@@ -8,19 +8,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from alloysort_datasets.errors import DataError, SpectrumError
-from alloysort_inference.frontend import prepare as frontend
-from alloysort_inference.frontend.prepare import (
-    FLAGS,
-    Spectrum,
-    is_saturated,
-    judge_image,
-    prepare,
-    spectrum_from_arrays,
-    stands_out,
-)
-from alloysort_models.bundle.inputs import Grid
+from alloysort_datasets.spectrum import Spectrum, saturated, spectrum_from_arrays
+from alloysort_inference.frontend import quality
+from alloysort_inference.frontend.prepare import prepare
+from alloysort_inference.frontend.quality import FLAGS, judge_image, stands_out
+from alloysort_models.bundle.grid import Grid
 
 GRID = Grid(200.0, 900.0, 256)
+AXIS = list(range(300, 316))
+COUNTS = [1.0] * 16
 
 
 @pytest.fixture
@@ -38,9 +34,10 @@ def grainy(level=128, size=64, grain=40):
 
 
 def test_a_good_piece_raises_no_flag(good):
-    features = prepare(GRID, 32, good, grainy())
-    assert features.quality == ()
-    assert not features.blind
+    prepared = prepare(GRID, 32, good, grainy())
+    assert prepared.quality == ()
+    assert not prepared.blind
+    features = prepared.features
     assert features.image.shape == (32, 32, 3)
     assert features.spectrum.shape == features.coverage.shape == (256,)
     assert features.present.tolist() == [1, 1]
@@ -49,13 +46,13 @@ def test_a_good_piece_raises_no_flag(good):
 def test_a_missing_sensor_is_zeros_and_a_flag(good):
     no_image = prepare(GRID, 32, good, None)
     assert no_image.quality == ("no_image",)
-    assert no_image.present.tolist() == [0, 1]
-    assert not no_image.image.any()
+    assert no_image.features.present.tolist() == [0, 1]
+    assert not no_image.features.image.any()
     no_spectrum = prepare(GRID, 32, None, grainy())
     assert no_spectrum.quality == ("no_spectrum",)
-    assert no_spectrum.present.tolist() == [1, 0]
-    assert not no_spectrum.spectrum.any()
-    assert not no_spectrum.coverage.any()
+    assert no_spectrum.features.present.tolist() == [1, 0]
+    assert not no_spectrum.features.spectrum.any()
+    assert not no_spectrum.features.coverage.any()
 
 
 def test_neither_sensor_is_an_error():
@@ -74,7 +71,7 @@ def test_a_clipped_line_is_saturated_with_and_without_a_known_ceiling(make_shots
 
 def test_a_dark_subtracted_ceiling_is_still_flat_enough():
     top = np.array([[5, 10, 64_960, 64_900, 64_940, 10, 5]], np.float32)
-    assert is_saturated(top, float("inf"))
+    assert saturated(top).any()
 
 
 def test_noise_without_lines_is_weak_and_alone_blind(make_shots):
@@ -141,17 +138,17 @@ def test_counts_that_are_not_finite_are_refused_by_place(make_shots, value):
 @pytest.mark.parametrize(
     ("axis", "counts", "message"),
     [
-        ([300], [1], "2 to"),
-        ([300, 299, 301], [1, 2, 3], r"\[0\] is 300.0 and \[1\] is 299.0"),
-        ([300, 300, 301], [1, 2, 3], "increase strictly"),
-        ([-1, 300], [1, 2], "positive"),
-        ([300, float("nan")], [1, 2], "finite"),
-        ([300, 301], [1, 2, 3], "3 values a shot, wavelength_nm has 2"),
-        ([300, 301], [[1, 2], [1]], "same many"),
-        ([300, 301], [["a", 2]], "must be numbers"),
-        ([300, 301], np.zeros((0, 2)), "1 to"),
-        ([300, 301], np.zeros((1, 1, 2)), "shape"),
-        ([[300, 301]], [1, 2], "vector"),
+        (AXIS[:-1], COUNTS[:-1], "15 channels, a spectrum has 16 or more"),
+        (AXIS[::-1], COUNTS, r"wavelength_nm\[1\]: wavelength 314 nm after 315 nm: they must increase"),
+        ([*AXIS[:-1], AXIS[-2]], COUNTS, "increase strictly"),
+        ([-1, *AXIS[1:]], COUNTS, "outside 100-12000 nm"),
+        ([*AXIS[:-1], float("nan")], COUNTS, "must be a finite number"),
+        (AXIS, [*COUNTS, 1], "17 values a shot, wavelength_nm has 16"),
+        (AXIS, [COUNTS, [1]], "same many"),
+        (AXIS, ["a", *COUNTS[1:]], "must be numbers"),
+        (AXIS, np.zeros((0, 16)), "1 to"),
+        (AXIS, np.zeros((1, 1, 16)), "shape"),
+        ([AXIS], COUNTS, "vector"),
     ],
 )
 def test_numbers_that_make_no_spectrum_are_refused(axis, counts, message):
@@ -159,7 +156,7 @@ def test_numbers_that_make_no_spectrum_are_refused(axis, counts, message):
         spectrum_from_arrays(axis, counts)
 
 
-@given(arrays(np.float32, st.tuples(st.integers(1, 5), st.integers(2, 60)), elements=st.floats(width=32)))
+@given(arrays(np.float32, st.tuples(st.integers(1, 5), st.integers(16, 60)), elements=st.floats(width=32)))
 def test_any_counts_give_features_or_a_spectrum_error(counts):
     try:
         spectrum = spectrum_from_arrays(np.linspace(195, 905, counts.shape[1]), counts)
@@ -172,5 +169,5 @@ def test_any_counts_give_features_or_a_spectrum_error(counts):
 
 
 def test_every_flag_is_a_documented_constant():
-    constants = {value for name, value in vars(frontend).items() if name.isupper() and isinstance(value, str)}
+    constants = {value for name, value in vars(quality).items() if name.isupper() and isinstance(value, str)}
     assert constants == set(FLAGS)

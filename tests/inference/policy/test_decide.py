@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alloysort_datasets.families import ALUMINIUM, ELEMENTS, FAMILIES
-from alloysort_inference.engine.session import Assessment
+from alloysort_inference.assessment import Assessment
 from alloysort_inference.policy.decide import decide
 from alloysort_inference.policy.recipe import Recipe, load_recipe, parse_recipe, shipped_recipes
 from alloysort_models.bundle.manifest import Thresholds

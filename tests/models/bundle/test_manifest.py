@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from alloysort_datasets.errors import BundleError
+from alloysort_models.bundle.grid import Grid
 from alloysort_models.bundle.manifest import (
     CARD,
     MANIFEST,
     MODEL,
-    GridSpec,
     Manifest,
     Thresholds,
     load_bundle,
@@ -22,7 +22,7 @@ from alloysort_models.bundle.manifest import (
 MANIFEST_OF_TEST = Manifest(
     name="toy-1",
     created="2026-01-02",
-    grid=GridSpec(start_nm=200.0, stop_nm=900.0, channels=64),
+    grid=Grid(start_nm=200.0, stop_nm=900.0, channels=64),
     image_size=32,
     thresholds=Thresholds(confidence=0.5, novelty=1.0),
     training_data_sha256="0" * 64,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from alloysort_datasets.families import ELEMENTS, FAMILIES
-from alloysort_inference.engine.session import Assessment
-from alloysort_inference.policy.decide import Decision
+from alloysort_inference.record import Record
 
 
 class Content(BaseModel):
@@ -17,15 +16,16 @@ class Content(BaseModel):
     sigma: float = Field(description="one standard deviation of `wt_pct`, in wt%")
 
 
-class Timing(BaseModel):
+class TimingMs(BaseModel):
     """How long each step took."""
 
     model_config = ConfigDict(frozen=True)
+    waiting: float = Field(description="from the arrival of the whole body to its turn, in milliseconds")
     decode: float = Field(description="reading the files, in milliseconds")
     prepare: float = Field(description="resampling, resizing and quality gates, in milliseconds")
     infer: float = Field(description="running the model, in milliseconds")
     decide: float = Field(description="applying the recipe, in milliseconds")
-    total: float = Field(description="from the raw bytes to the decision, in milliseconds")
+    total: float = Field(description="from the arrival of the whole body to the decision, in milliseconds")
 
 
 class Answer(BaseModel):
@@ -45,27 +45,31 @@ class Answer(BaseModel):
     outlet: str = Field(description="the recipe's outlet for this piece")
     eject: bool = Field(description="whether the valve fires")
     reason: str = Field(description="why this outlet, for people; the wording may change")
-    timing_ms: Timing = Field(description="time of each step, in milliseconds")
+    timing_ms: TimingMs = Field(description="time of each step, in milliseconds")
 
 
-def make_answer(
-    piece_id: str, assessment: Assessment, decision: Decision, quality: tuple[str, ...], timing: Timing
-) -> Answer:
-    """Put together what the answer says."""
-    contents = zip(
-        ELEMENTS, assessment.composition.tolist(), assessment.composition_sigma.tolist(), strict=True
-    )
+def make_answer(record: Record) -> Answer:
+    """What the record says, in the words of the interface."""
+    said, decision = record.assessment, record.decision
+    contents = zip(ELEMENTS, said.composition.tolist(), said.composition_sigma.tolist(), strict=True)
     return Answer(
-        piece_id=piece_id,
+        piece_id=record.piece_id,
         family=decision.family,
         accepted_as_aluminium=decision.accepted_as_aluminium,
-        probabilities=dict(zip(FAMILIES, assessment.probabilities.tolist(), strict=True)),
+        probabilities=dict(zip(FAMILIES, said.probabilities.tolist(), strict=True)),
         composition={name: Content(wt_pct=wt_pct, sigma=sigma) for name, wt_pct, sigma in contents},
-        novelty=assessment.novelty,
+        novelty=said.novelty,
         novel=decision.novel,
-        quality=list(quality),
+        quality=list(record.quality),
         outlet=decision.outlet,
         eject=decision.eject,
         reason=decision.reason,
-        timing_ms=timing,
+        timing_ms=TimingMs(
+            waiting=round(record.timing.waiting_ms, 3),
+            decode=round(record.timing.decode_ms, 3),
+            prepare=round(record.timing.prepare_ms, 3),
+            infer=round(record.timing.infer_ms, 3),
+            decide=round(record.timing.decide_ms, 3),
+            total=round(record.timing.total_ms, 3),
+        ),
     )

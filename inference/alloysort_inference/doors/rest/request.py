@@ -12,8 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from starlette.concurrency import run_in_threadpool
 
 from alloysort_datasets.errors import DataError
+from alloysort_datasets.spectrum import Spectrum, spectrum_from_arrays
 from alloysort_inference.doors.rest.multipart import Part, parse_parts
-from alloysort_inference.frontend.prepare import Spectrum, spectrum_from_arrays
 from alloysort_inference.pipeline import Upload
 
 MULTIPART: Final = "multipart/form-data"

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
 from importlib.metadata import version
+from time import perf_counter
 from typing import Any, Final
 
 import anyio
@@ -16,13 +17,15 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from alloysort_datasets.errors import AlloysortError
-from alloysort_inference.doors.rest.answer import Answer
+from alloysort_inference.doors.rest.answer import Answer, make_answer
 from alloysort_inference.doors.rest.problem import Problem, describe, handle_problems
 from alloysort_inference.doors.rest.request import PieceRequest, openapi_body, read_piece
 from alloysort_inference.doors.settings import Settings
 from alloysort_inference.log.store import DecisionLog
 from alloysort_inference.pipeline import Classifier, open_classifier
-from alloysort_models.bundle.manifest import GridSpec, Thresholds
+from alloysort_inference.record import Record
+from alloysort_models.bundle.grid import Grid
+from alloysort_models.bundle.manifest import Thresholds
 
 ABOUT: Final = """\
 Say which alloy family a piece of metal scrap is and where the recipe sends it.
@@ -54,7 +57,7 @@ class Model(BaseModel):
     schema_version: int
     families: list[str] = Field(description="in the order of the probabilities")
     elements: list[str] = Field(description="in the order of the composition")
-    grid: GridSpec = Field(description="wavelengths the model looks at, nm in air")
+    grid: Grid = Field(description="wavelengths the model looks at, nm in air")
     image_size: int = Field(description="pixels; images of any size are fitted to it")
     thresholds: Thresholds
     training_data_sha256: str
@@ -91,15 +94,19 @@ class Service:
         else:
             self.waiting_for = None
 
-    async def classify(self, piece: PieceRequest) -> Answer:
+    async def classify(self, piece: PieceRequest) -> Record:
         """Classify in a worker thread, so that the loop stays free, and keep a record."""
-        return await anyio.to_thread.run_sync(partial(self._classify, piece), limiter=self._workers)
+        return await anyio.to_thread.run_sync(
+            partial(self._classify, piece, perf_counter()), limiter=self._workers
+        )
 
-    def _classify(self, piece: PieceRequest) -> Answer:
-        answer = self.classifier.classify(piece.spectrum, piece.image, piece_id=piece.piece_id)
+    def _classify(self, piece: PieceRequest, arrived_s: float) -> Record:
+        record = self.classifier.classify(
+            piece.spectrum, piece.image, piece_id=piece.piece_id, batch=piece.batch, arrived_s=arrived_s
+        )
         if self.log is not None:
-            self.log.write(answer, piece.batch)
-        return answer
+            self.log.write(record)
+        return record
 
     def require_ready(self) -> None:
         """Refuse work while the model is not warm."""
@@ -154,7 +161,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     async def classify(request: Request) -> Answer:
         service.require_ready()
         piece = await read_piece(request, service.settings.max_body_mb * 1_000_000)
-        answer = await service.classify(piece)
+        answer = make_answer(await service.classify(piece))
         # the answer is valid by construction; letting FastAPI validate it again would double its cost
         return Response(answer.model_dump_json(), media_type="application/json")  # type: ignore[return-value]
 

@@ -22,7 +22,8 @@ from rich.console import Console
 
 from alloysort_datasets.errors import AlloysortError, BundleError, DataError, RecipeError
 from alloysort_datasets.piece import Instrument, Piece
-from alloysort_inference.doors.rest.service import create_app
+from alloysort_inference.doors.rest.answer import make_answer
+from alloysort_inference.doors.rest.app import create_app
 from alloysort_inference.doors.serve import Stream, listen, serve
 from alloysort_inference.doors.settings import Settings, read_settings
 from alloysort_inference.pipeline import Upload
@@ -80,6 +81,12 @@ def post_json(client, **piece):
     return client.post("/v1/classify", json=piece)
 
 
+def long_json(*more, channels=16, start_nm=300, step_nm=1):
+    """A body of 16 wavelengths, and `channels` counts with `more` behind them."""
+    axis = [start_nm + step_nm * index for index in range(16)]
+    return f'{{"wavelength_nm": {axis}, "counts": [{", ".join(["1"] * channels + list(more))}]}}'
+
+
 def test_a_spectrum_file_and_an_image_file(client, make_csv, make_picture):
     files = {"spectrum": ("al.csv", make_csv(395.0)), "image": ("al.png", make_picture())}
     said = client.post("/v1/classify", files=files).raise_for_status().json()
@@ -89,7 +96,8 @@ def test_a_spectrum_file_and_an_image_file(client, make_csv, make_picture):
 def test_every_door_gives_the_same_answer(client, classifier, make_csv, make_picture, make_shots):
     axis, shots = make_shots(327.0)
     picture = make_picture()
-    in_process = classifier.classify(Upload("cu.csv", make_csv(327.0)), Upload("cu.png", picture))
+    record = classifier.classify(Upload("cu.csv", make_csv(327.0)), Upload("cu.png", picture))
+    in_process = make_answer(record)
     parts = client.post("/v1/classify", files={"spectrum": make_csv(327.0), "image": picture}).json()
     arrays = post_json(
         client,
@@ -171,14 +179,16 @@ def test_bad_pictures(client, bad_pictures, make_csv, fault):
         ('{"wavelength_nm": [300, 301], "counts": 7}', 400, "counts"),
         ('{"wavelength_nm": [300, 301], "counts": [1, 2], "piece_id": ""}', 400, "piece_id"),
         ('{"image_base64": "%%%"}', 400, "not base64"),
-        ('{"wavelength_nm": [300, 301], "counts": []}', 422, "counts"),
+        ('{"wavelength_nm": [300, 301], "counts": []}', 422, "channels"),
         ('{"wavelength_nm": [300, 301], "counts": [[1, 2], [1]]}', 422, "same many"),
-        ('{"wavelength_nm": [300, 301], "counts": [1, 2, 3]}', 422, "wavelength_nm has 2"),
-        ('{"wavelength_nm": [301, 300], "counts": [1, 2]}', 422, "increase strictly"),
-        ('{"wavelength_nm": [300, 301], "counts": [1, NaN]}', 422, r"counts\[0\]\[1\] is nan"),
-        ('{"wavelength_nm": [300, 301], "counts": [1, -Infinity]}', 422, r"is -inf"),
-        ('{"wavelength_nm": [300, 301], "counts": [1, 1e300]}', 422, r"is inf"),
-        ('{"wavelength_nm": [2000, 2001], "counts": [1, 2]}', 422, "none of the model's 200-900 nm"),
+        ('{"wavelength_nm": [300, 301], "counts": [1, 2]}', 422, "2 channels, a spectrum has 16 or more"),
+        (long_json("1"), 422, "counts have 17 values a shot, wavelength_nm has 16"),
+        (long_json(step_nm=-1), 422, "increase strictly"),
+        (long_json(start_nm=95), 422, r"wavelength_nm\[0\]: wavelength 95 nm lies outside 100-12000 nm"),
+        (long_json("NaN", channels=15), 422, r"counts\[0\]\[15\] is nan"),
+        (long_json("-Infinity", channels=15), 422, r"is -inf"),
+        (long_json("1e300", channels=15), 422, r"is inf"),
+        (long_json(start_nm=2000), 422, "none of the model's 200-900 nm"),
         ('{"image_base64": "aGVsbG8="}', 422, "no JPEG or PNG"),
     ],
 )

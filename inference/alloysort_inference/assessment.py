@@ -1,0 +1,43 @@
+"""What the model says of one piece."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alloysort_datasets.families import FAMILIES
+
+
+@dataclass(frozen=True, eq=False)
+class Assessment:
+    """What the model says of one piece.
+
+    Attributes:
+        probabilities: (19,) float32 per family of FAMILIES, calibrated.
+        composition: (13,) float32 wt% per element of ELEMENTS.
+        composition_sigma: (13,) float32 wt%, one standard deviation.
+        novelty: larger, less like anything trained on.
+    """
+
+    probabilities: NDArray[np.float32]
+    composition: NDArray[np.float32]
+    composition_sigma: NDArray[np.float32]
+    novelty: float
+
+    @property
+    def family(self) -> str:
+        """The most probable family."""
+        return FAMILIES[int(self.probabilities.argmax())]
+
+    @property
+    def confidence(self) -> float:
+        """The probability of `family`."""
+        return float(self.probabilities.max())
+
+    def probability_of(self, families: Sequence[str]) -> float:
+        """The summed probability of several families."""
+        total = sum(float(self.probabilities[FAMILIES.index(family)]) for family in families)
+        return min(total, 1.0)  # a full set of float32 can sum to a hair above
