@@ -1,15 +1,25 @@
-"""Real photos of scrap through the command line and, with a real spectrum, through the running service."""
+"""Real photos of scrap through the command line and the running service, alone and with a real spectrum.
 
+What a picture alone says is worth little, and these tests claim no more. Seen with first-light on all 89
+photos of aluminium, copper and iron, in 19 blocks (views of one object): the likeliest of the three metals is
+right in 43 % of a block's photos (chance 33 %; iron 16 %); 11 of 30 aluminium photos and 6 of 59 others are
+accepted as aluminium. Only ranking blocks by the probability of aluminium beats chance clearly: AUC 0.86.
+"""
+
+import csv
 import json
 import subprocess
 import sys
 import threading
 import time
+from collections import defaultdict
 
 import httpx
+import numpy as np
 import pytest
+from scipy.stats import mannwhitneyu
 
-from alloysort_datasets.families import FAMILIES
+from alloysort_datasets.families import ALUMINIUM, FAMILIES
 
 READY_S = 60
 
@@ -34,6 +44,18 @@ def photos_of(shared_data):
     return sorted((shared_data / "images" / "ewaste" / "images").glob("*.jpg"))
 
 
+def classify(service, **files):
+    response = httpx.post(f"{service}/v1/classify", files=files)
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+    return answer
+
+
+def as_file(photo):
+    return photo.name, photo.read_bytes()
+
+
 def test_a_photo_goes_through_the_command_line(shared_data):
     photo = photos_of(shared_data)[0]
     command = [sys.executable, "-m", "alloysort", "classify", "--image", str(photo), "--json"]
@@ -49,9 +71,30 @@ def test_every_photo_goes_through_the_service_with_a_real_spectrum(shared_data, 
     photos = photos_of(shared_data)
     assert len(photos) > 100
     for photo in photos[::8]:
-        files = {"image": (photo.name, photo.read_bytes()), "spectrum": ("Cu.csv", spectrum)}
-        response = httpx.post(f"{service}/v1/classify", files=files)
-        assert response.status_code == 200, response.text
-        answer = response.json()
-        assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+        answer = classify(service, image=as_file(photo), spectrum=("Cu.csv", spectrum))
         assert not answer["accepted_as_aluminium"]
+
+
+def test_a_photo_alone_is_answered_and_flagged(shared_data, service):
+    photos = photos_of(shared_data)[::8]
+    answers = [classify(service, image=as_file(photo)) for photo in photos]
+    for answer in answers:
+        assert answer["quality"] == ["no_spectrum"]
+        assert answer["family"] == max(answer["probabilities"], key=answer["probabilities"].get)
+    assert len({tuple(answer["probabilities"].values()) for answer in answers}) == len(photos)
+
+
+def test_photos_of_aluminium_look_more_like_aluminium_than_those_of_copper_and_iron(shared_data, service):
+    """By block, as photos of one object are not independent; the one question that matters, asked once."""
+    folder = shared_data / "images" / "ewaste"
+    shares = {metal: defaultdict(list) for metal in ("aluminium", "copper", "iron")}
+    with (folder / "labels.csv").open(encoding="utf-8") as lines:
+        for row in csv.DictReader(lines):
+            if row["label"] in shares:
+                answer = classify(service, image=as_file(folder / "images" / row["image"]))
+                share = sum(answer["probabilities"][family] for family in ALUMINIUM)
+                shares[row["label"]][row["block"]].append(share)
+    of_blocks = {metal: [np.mean(block) for block in blocks.values()] for metal, blocks in shares.items()}
+    others = of_blocks["copper"] + of_blocks["iron"]
+    assert (len(of_blocks["aluminium"]), len(others)) == (6, 13)
+    assert mannwhitneyu(of_blocks["aluminium"], others, alternative="greater").pvalue < 0.05
