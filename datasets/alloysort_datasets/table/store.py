@@ -178,7 +178,7 @@ def write_instruments(folder: Path, instruments: Iterable[Instrument]) -> None:
     )
     _make_folder(folder)
     path = folder / INSTRUMENTS
-    part = _part(path)
+    part = part_of(path)
     try:
         pq.write_table(table, part, compression="zstd")
         part.replace(path)
@@ -379,7 +379,7 @@ class _Shard:
     def __init__(self, path: Path) -> None:
         self.rows = 0
         self._path = path
-        self._part = _part(path)
+        self._part = part_of(path)
         self._pieces: list[Piece] = []
         self._bytes = 0
         try:
@@ -528,7 +528,8 @@ def _make_folder(folder: Path) -> None:
         raise TableError(f"{folder}: {error.strerror or error}") from None
 
 
-def _part(path: Path) -> Path:
+def part_of(path: Path) -> Path:
+    """What a file is called until it is complete."""
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
