@@ -92,7 +92,11 @@ class TableWriter:
     def add(self, instrument: Instrument) -> None:
         """Make an instrument known to the table."""
         known = self._instruments.setdefault(instrument.name, instrument)
-        if known is not instrument and not np.array_equal(known.wavelength_nm, instrument.wavelength_nm):
+        same = np.array_equal(known.wavelength_nm, instrument.wavelength_nm) and (
+            (known.resolution_nm, known.saturation_counts)
+            == (instrument.resolution_nm, instrument.saturation_counts)
+        )
+        if not same:
             raise TableError(f"{self._folder}: two instruments are called {instrument.name!r}")
 
     def write(self, piece: Piece) -> None:
