@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -15,7 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from alloysort_datasets.errors import AlloysortError
 
-app = typer.Typer(name="data", help="Make, bring in and check piece tables.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from alloysort_datasets.table.split import Shares
+
+app = typer.Typer(name="data", help="Make, bring in, check and split piece tables.", no_args_is_help=True)
 
 
 @app.command("import")
@@ -57,19 +60,53 @@ def import_(
 
 @app.command()
 def check(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a piece table.")],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Piece tables that are used together.")
+    ],
 ) -> None:
-    """Name every fault of a piece table with its file and row; exit 1 if there is any."""
-    from alloysort_datasets.table.check import check_table
+    """Name every fault of piece tables with its file and row; exit 1 if there is any."""
+    from alloysort_datasets.table.check import check_tables
     from alloysort_datasets.table.store import count_pieces
 
-    faults = check_table(folder)
+    faults = check_tables(folders)
     for fault in faults:
         typer.echo(str(fault))
+    listed = ", ".join(str(folder) for folder in folders)
     if faults:
-        typer.echo(f"{folder}: {len(faults)} faults", err=True)
+        typer.echo(f"{listed}: {len(faults)} faults", err=True)
         raise typer.Exit(1)
-    typer.echo(f"{folder}: {count_pieces(folder)} pieces, no faults")
+    typer.echo(f"{listed}: {sum(count_pieces(folder) for folder in folders)} pieces, no faults")
+
+
+@app.command()
+def split(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Piece tables that are used together.")
+    ],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same splits.", min=0)] = 0,
+    shares: Annotated[str, typer.Option(help="Of train, calibration and test.")] = "80,10,10",
+    again: Annotated[
+        bool, typer.Option("--again", help="Draw anew where pieces have a split already.")
+    ] = False,
+    allow_absent: Annotated[
+        bool, typer.Option("--allow-absent", help="Go on where a family has too few batches for each split.")
+    ] = False,
+) -> None:
+    """Give whole batches to train, calibration and test, each family by the same shares."""
+    from rich.table import Table
+
+    from alloysort_datasets.families import FAMILIES
+    from alloysort_datasets.piece import SPLITS
+    from alloysort_datasets.table.split import UNLABELLED, split_tables
+
+    counts = split_tables(folders, seed, _shares(shares), again, allow_absent)
+    table = Table("family", *SPLITS)
+    for family in (*FAMILIES, UNLABELLED):
+        if any(counts[family, side] for side in SPLITS):
+            table.add_row(family, *(str(counts[family, side]) for side in SPLITS))
+    table.add_section()
+    table.add_row("all", *(str(sum(n for (_, side), n in counts.items() if side == s)) for s in SPLITS))
+    Console().print(table)
 
 
 @app.command()
@@ -124,6 +161,16 @@ def compare(
         table = compare_spectra(files, out, element, lambda: bar.advance(task))
     Console().print(table)
     typer.echo(f"{out}: {len(files)} pictures and summary.png")
+
+
+def _shares(text: str) -> Shares:
+    from alloysort_datasets.table.split import Shares
+
+    try:
+        parts = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise AlloysortError(f"--shares {text!r} must be three numbers, as 80,10,10") from None
+    return Shares(parts)
 
 
 def _condition(setting: str) -> tuple[str, float]:

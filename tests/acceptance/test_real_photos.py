@@ -85,7 +85,10 @@ def test_a_photo_alone_is_answered_and_flagged(shared_data, service):
 
 
 def test_photos_of_aluminium_look_more_like_aluminium_than_those_of_copper_and_iron(shared_data, service):
-    """By block, as photos of one object are not independent; the one question that matters, asked once."""
+    """By block, as photos of one object are not independent.
+
+    A pin against regressions, not fresh evidence: the same photos had been looked at before it was chosen.
+    """
     folder = shared_data / "images" / "ewaste"
     shares = {metal: defaultdict(list) for metal in ("aluminium", "copper", "iron")}
     with (folder / "labels.csv").open(encoding="utf-8") as lines:

@@ -58,9 +58,24 @@ def test_the_survey_counts_the_splits(table: Path) -> None:
 def test_a_batch_on_two_splits_is_refused(some_pieces: list[Piece], write_table: Callable[..., Path]) -> None:
     astray = replace(some_pieces[3], split="test")
     with pytest.raises(
-        TrainingError, match=r"batch 'train-0' of source 'simulator' stands on two splits, train and test"
+        TrainingError, match=r"batch 'train-0' of source 'simulator' is on the splits train and test"
     ):
         survey([write_table([*some_pieces, replace(astray, piece_id="again")])])
+
+
+def test_pieces_without_a_split_are_on_no_side(
+    some_pieces: list[Piece], write_table: Callable[..., Path]
+) -> None:
+    loose = replace(some_pieces[3], piece_id="loose", split=None)
+    found = survey([write_table([loose, *some_pieces])])
+    assert found.pieces == {"train": 30, "calibration": 10, "test": 0}
+    assert found.batches[loose.source, loose.batch] == 0
+
+
+def test_a_piece_in_two_tables_is_refused(some_pieces: list[Piece], write_table: Callable[..., Path]) -> None:
+    tables = [write_table(some_pieces, "one"), write_table(some_pieces[:1], "two")]
+    with pytest.raises(TrainingError, match=r"two: piece 'train-0': a second piece .* stands in \S+one$"):
+        survey(tables)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from alloysort_datasets.families import ELEMENTS, FAMILIES
 from alloysort_datasets.piece import SPLITS, Piece, Split, sensed
 from alloysort_datasets.readers.picture import decode_image
 from alloysort_datasets.spectrum import Spectrum
+from alloysort_datasets.table.sides import Sides
 from alloysort_datasets.table.store import read_instruments, read_pieces, table_sha256
 from alloysort_models.bundle.grid import Grid
 from alloysort_models.bundle.inputs import hit_shots, prepare_image, prepare_spectrum
@@ -136,28 +137,26 @@ def survey(folders: Sequence[Path]) -> Survey:
     """Count the pieces and make sure that the splits keep apart.
 
     Raises:
-        TrainingError: no table is named, or a batch stands on two splits.
+        TrainingError: no table is named, a batch stands on two splits, or a piece stands twice.
         TableError: a table is malformed.
     """
     if not folders:
         raise TrainingError("no piece table to train on: name one with --data")
     pieces: dict[Split, int] = dict.fromkeys(SPLITS, 0)
     families: dict[str, int] = {}
-    side: dict[tuple[str, str], Split | None] = {}
-    columns = ["piece_id", "source", "batch", "split", "family"]
-    for piece in read_pieces(folders, columns=columns):
-        batch = (piece.source, piece.batch)
-        if side.setdefault(batch, piece.split) != piece.split:
-            raise TrainingError(
-                f"batch {piece.batch!r} of source {piece.source!r} stands on two splits, {side[batch]} and "
-                f"{piece.split} (piece {piece.piece_id!r}): a split must keep a batch whole"
-            )
-        if piece.split is not None:
-            pieces[piece.split] += 1
-        if piece.split == "train" and piece.family is not None:
-            families[piece.family] = families.get(piece.family, 0) + 1
+    numbers: dict[tuple[str, str], int] = {}
+    sides = Sides()
+    for folder in folders:
+        for piece in read_pieces(folder, columns=["family"]):
+            clashes = sides.add(piece.piece_id, piece.source, piece.batch, piece.split, where=str(folder))
+            if clashes:
+                raise TrainingError(f"{folder}: piece {piece.piece_id!r}: {clashes[0][1]}")
+            numbers.setdefault((piece.source, piece.batch), len(numbers))
+            if piece.split is not None:
+                pieces[piece.split] += 1
+            if piece.split == "train" and piece.family is not None:
+                families[piece.family] = families.get(piece.family, 0) + 1
     instruments = sum(len(read_instruments(folder)) for folder in folders)
-    numbers = {batch: number for number, batch in enumerate(side)}
     return Survey(pieces, numbers, families, instruments, combined_sha256(folders))
 
 
@@ -169,7 +168,9 @@ def require_splits(found: Survey, folders: Sequence[Path], *splits: Split) -> No
     """
     for split in splits:
         if not found.pieces[split]:
-            raise TrainingError(f"{_listed(folders)}: no piece has the split {split!r}")
+            raise TrainingError(
+                f"{_listed(folders)}: no piece has the split {split!r}: `alloysort data split` assigns them"
+            )
 
 
 def combined_sha256(folders: Sequence[Path]) -> str:

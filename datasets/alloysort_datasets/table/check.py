@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from alloysort_datasets.errors import DataError, ImageError, TableError
 from alloysort_datasets.families import FAMILIES
 from alloysort_datasets.piece import SPLITS, Instrument
 from alloysort_datasets.readers.picture import decode_image
+from alloysort_datasets.table.sides import Sides
 from alloysort_datasets.table.store import (
     INSTRUMENTS,
     REQUIRED,
@@ -53,28 +54,29 @@ class Fault:
         return f"{self.file}: {row}{key}{self.message}"
 
 
-@dataclass
-class _Seen:
-    """What must be remembered across files: grows with piece ids and batches, not with what they hold."""
-
-    instruments: Mapping[str, Instrument]
-    pieces: dict[str, str | None] = field(default_factory=dict)
-    batches: dict[str, str] = field(default_factory=dict)
+def check_tables(folders: Sequence[Path]) -> list[Fault]:
+    """The faults of several tables that are meant to be trained on together; see `check_table`."""
+    sides = Sides()
+    return [fault for folder in folders for fault in check_table(folder, sides)]
 
 
-def check_table(folder: Path) -> list[Fault]:
+def check_table(folder: Path, sides: Sides | None = None) -> list[Fault]:
     """Read a whole piece table and name all its faults; an empty list means none.
 
     Streams: only piece ids and batch names are kept.
+
+    Args:
+        folder: the table.
+        sides: what tables before this one hold, and this one must not clash with.
     """
     instruments, faults = _check_instruments(folder)
     try:
         files = piece_files(folder)
     except TableError as error:
         return [*faults, Fault(str(folder), None, "", _without(folder, error))]
-    seen = _Seen(instruments)
+    sides = sides or Sides()
     for path in files:
-        faults.extend(_check_file(path, seen))
+        faults.extend(_check_file(path, instruments, sides))
     return faults
 
 
@@ -97,7 +99,7 @@ def _check_instruments(folder: Path) -> tuple[dict[str, Instrument], list[Fault]
     return instruments, faults
 
 
-def _check_file(path: Path, seen: _Seen) -> Iterator[Fault]:
+def _check_file(path: Path, instruments: Mapping[str, Instrument], sides: Sides) -> Iterator[Fault]:
     try:
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
@@ -113,7 +115,7 @@ def _check_file(path: Path, seen: _Seen) -> Iterator[Fault]:
             usable.append(column.name)
     try:
         for first, batch in read_batches(path, usable):
-            yield from _check_batch(path, first, batch, seen)
+            yield from _check_batch(path, first, batch, instruments, sides)
     except TableError as error:
         yield Fault(str(path), None, "", _without(path, error))
 
@@ -129,7 +131,9 @@ def _column_problem(schema: pa.Schema, column: pa.Field) -> str | None:
     return None
 
 
-def _check_batch(path: Path, first: int, batch: pa.RecordBatch, seen: _Seen) -> Iterator[Fault]:
+def _check_batch(
+    path: Path, first: int, batch: pa.RecordBatch, instruments: Mapping[str, Instrument], sides: Sides
+) -> Iterator[Fault]:
     cells = {
         name: batch[name].to_pylist()
         for name in batch.schema.names
@@ -139,11 +143,13 @@ def _check_batch(path: Path, first: int, batch: pa.RecordBatch, seen: _Seen) -> 
     spectra = _Spectra(batch["spectra"]) if "spectra" in batch.schema.names else None
     for index in range(batch.num_rows):
         row = {name: values[index] for name, values in cells.items()}
-        problems = [*_words(row), *_identity(row, seen), *_composition(row), *_mass(row)]
+        piece_id, source, batch_name, split = map(row.get, ("piece_id", "source", "batch", "split"))
+        clashes = sides.add(piece_id, source, batch_name, split, f"row {first + index} of {path}")
+        problems = [*_words(row), *clashes, *_composition(row), *_mass(row)]
         if images is not None:
             problems += _image(images[index].as_py())
         if spectra is not None:
-            problems += spectra.problems(index, row.get("instrument"), seen.instruments)
+            problems += spectra.problems(index, row.get("instrument"), instruments)
         for key, message in problems:
             yield Fault(str(path), first + index, key, message)
 
@@ -155,20 +161,6 @@ def _words(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, known in (("family", FAMILIES), ("split", SPLITS)):
         if row.get(key) is not None and row[key] not in known:
             yield key, f"{row[key]!r} is none of {', '.join(known)}"
-
-
-def _identity(row: Mapping[str, Any], seen: _Seen) -> Iterator[tuple[str, str]]:
-    piece, batch, split = row.get("piece_id"), row.get("batch"), row.get("split")
-    if piece:
-        if piece in seen.pieces:
-            other = seen.pieces[piece]
-            where = "" if other == split else f", on the splits {other} and {split}"
-            yield "piece_id", f"a second piece {piece!r}{where}: ids must be unique"
-        seen.pieces.setdefault(piece, split)
-    if batch and split:
-        first = seen.batches.setdefault(batch, split)
-        if first != split:
-            yield "split", f"batch {batch!r} is on the splits {first} and {split}: keep a batch on one side"
 
 
 def _composition(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

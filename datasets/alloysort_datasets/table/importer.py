@@ -5,7 +5,9 @@ The convention:
 - Files in one folder that share a stem are one piece: `6xxx/0017.jpg` and `6xxx/0017.csv`. Photos are .jpg,
   .jpeg, .png; spectra any format of `spectrum_file`. The piece's id is that path without its suffix.
 - A folder named as a family gives the family of the files right in it.
-- The folder is also the batch, so that views of one object never part between splits, unless labels say more.
+- A piece right in the top folder or in a folder named as a family is a batch of its own; any other folder is
+  the batch of the pieces in it, unless labels say more. Put views of one object into one such folder
+  (`yard/object-7/`) or give them one `batch`, so that they never part between splits.
 - `labels.csv` at the top, where there is one, lists the pieces: one row each, files it does not name are left
   out and counted. Columns, in any order and case: `file`, `image` or `spectrum` (a path below the folder, or
   a bare name that occurs once), `piece_id`, `family` (or `label`), `alloy`, `batch` (or `block`), `mass_g`,
@@ -25,7 +27,7 @@ import math
 import os
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, cast
@@ -39,6 +41,7 @@ from alloysort_datasets.readers.picture import decode_image
 from alloysort_datasets.readers.spectrum import SUFFIXES, read_spectrum
 from alloysort_datasets.spectrum import Spectrum
 from alloysort_datasets.table.check import Fault
+from alloysort_datasets.table.sides import Sides
 from alloysort_datasets.table.store import TableWriter
 
 LABELS: Final = "labels.csv"
@@ -103,6 +106,9 @@ class _Tree:
     groups: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
     by_name: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
     others: int = 0
+
+    def folder(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
 
     def key(self, path: Path) -> str:
         return path.relative_to(self.root).with_suffix("").as_posix()
@@ -179,7 +185,7 @@ def _plan(tree: _Tree, key: str, paths: Sequence[Path], **chosen: Path) -> _Plan
     spectra = [path for path in paths if path.suffix.lower() in SUFFIXES]
     return _Plan(
         piece_id=key,
-        batch=tree.root.resolve().name if folder == tree.root else folder.relative_to(tree.root).as_posix(),
+        batch=key if folder == tree.root or folder.name in FAMILIES else tree.folder(folder),
         file=str(paths[0]),
         image=chosen.get("image") or _only(photos, "photos"),
         spectrum=chosen.get("spectrum") or _only(spectra, "spectra"),
@@ -237,27 +243,16 @@ def _plan_rows(
 ) -> tuple[list[_Plan], list[Fault]]:
     plans: list[_Plan] = []
     faults: list[Fault] = []
-    lines: dict[str, int] = {}
-    splits: dict[str, str] = {}
+    sides = Sides()
     for line, cells in rows:
         problems: list[tuple[str, str]] = []
         plan = _plan_row(tree, str(labels), line, cells, problems)
         if plan is not None:
-            problems += _clashes(plan, line, lines, splits)
+            problems += sides.add(plan.piece_id, plan.source, plan.batch, plan.split, f"row {line}")
         faults += [Fault(str(labels), line, key, message) for key, message in problems]
         if plan is not None and not problems:
             plans.append(plan)
     return plans, faults
-
-
-def _clashes(
-    plan: _Plan, line: int, lines: dict[str, int], splits: dict[str, str]
-) -> Iterator[tuple[str, str]]:
-    before = lines.setdefault(plan.piece_id, line)
-    if before != line:
-        yield "piece_id", f"{plan.piece_id!r} stands in row {before} already"
-    if plan.split is not None and splits.setdefault(plan.batch, plan.split) != plan.split:
-        yield "split", f"batch {plan.batch!r} is on the splits {splits[plan.batch]} and {plan.split}"
 
 
 def _plan_row(

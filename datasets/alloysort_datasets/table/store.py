@@ -92,7 +92,11 @@ class TableWriter:
     def add(self, instrument: Instrument) -> None:
         """Make an instrument known to the table."""
         known = self._instruments.setdefault(instrument.name, instrument)
-        if known is not instrument and not np.array_equal(known.wavelength_nm, instrument.wavelength_nm):
+        same = np.array_equal(known.wavelength_nm, instrument.wavelength_nm) and (
+            (known.resolution_nm, known.saturation_counts)
+            == (instrument.resolution_nm, instrument.saturation_counts)
+        )
+        if not same:
             raise TableError(f"{self._folder}: two instruments are called {instrument.name!r}")
 
     def write(self, piece: Piece) -> None:
@@ -178,7 +182,7 @@ def write_instruments(folder: Path, instruments: Iterable[Instrument]) -> None:
     )
     _make_folder(folder)
     path = folder / INSTRUMENTS
-    part = _part(path)
+    part = part_of(path)
     try:
         pq.write_table(table, part, compression="zstd")
         part.replace(path)
@@ -379,7 +383,7 @@ class _Shard:
     def __init__(self, path: Path) -> None:
         self.rows = 0
         self._path = path
-        self._part = _part(path)
+        self._part = part_of(path)
         self._pieces: list[Piece] = []
         self._bytes = 0
         try:
@@ -528,7 +532,8 @@ def _make_folder(folder: Path) -> None:
         raise TableError(f"{folder}: {error.strerror or error}") from None
 
 
-def _part(path: Path) -> Path:
+def part_of(path: Path) -> Path:
+    """What a file is called until it is complete."""
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from alloysort_datasets.piece import Instrument, Piece
-from alloysort_datasets.table.check import Fault, check_table
+from alloysort_datasets.table.check import Fault, check_table, check_tables
 from alloysort_datasets.table.store import INSTRUMENT_SCHEMA, INSTRUMENTS, SCHEMA, write_pieces
 
 
@@ -49,7 +49,7 @@ def test_every_fault_is_named_at_once(table: Path, build_picture: Callable[..., 
         table,
         {
             "family": {0: "tin"},
-            "split": {1: "val", 2: "test"},
+            "split": {1: "val"},
             "piece_id": {3: "piece-0000"},
             "composition": {0: shares, 1: {"Al": 60.0, "Cu": 45.0}},
             "mass_g": {0: -4.0},
@@ -74,12 +74,11 @@ def test_every_fault_is_named_at_once(table: Path, build_picture: Callable[..., 
         (0, "instrument", "'other' is no usable row of instruments.parquet"),
         (0, "spectra", "2 counts are not finite, the first in shot 1, channel 1"),
         (1, "split", "'val' is none of train"),
-        (1, "split", "batch 'batch-1' is on the splits train and val"),
+        (1, "split", "batch 'batch-1' of source 'builder' is on the splits train and val"),
         (1, "composition", "sums to 105.00 wt%"),
         (1, "image", "picture: is no JPEG or PNG"),
         (1, "instrument", "is null"),
         (2, "source", "is empty"),
-        (2, "split", "batch 'batch-1' is on the splits train and test"),
         (2, "image", "picture: is a JPEG cut short"),
         (2, "spectra", "shot 0 has 3 channels, instrument 'bench' has 16"),
         (3, "piece_id", "a second piece 'piece-0000'"),
@@ -93,9 +92,29 @@ def test_every_fault_is_named_at_once(table: Path, build_picture: Callable[..., 
 
 def test_a_piece_on_two_splits(table: Path) -> None:
     spoil(table, {"piece_id": {0: "piece-0001"}, "split": dict.fromkeys(range(4), "test")})
-    assert said(check_table(table)) == [
-        (0, "piece_id", "a second piece 'piece-0001', on the splits train and test: ids must be unique")
-    ]
+    [(row, key, message)] = said(check_table(table))
+    assert (row, key) == (0, "piece_id")
+    assert message.startswith(
+        "a second piece 'piece-0001', on the splits train and test: the first stands in"
+    )
+    assert message.endswith("row 1 of " + str(table / "pieces-00000.parquet"))
+
+
+def test_a_batch_is_of_its_source_and_null_is_no_side(table: Path) -> None:
+    spoil(
+        table,
+        {
+            "batch": dict.fromkeys(range(4), "batch-0"),
+            "source": {0: "other", 1: "other"},
+            "split": {0: "test", 1: "test", 2: None},
+        },
+    )
+    assert check_table(table) == []
+
+
+def test_a_piece_in_two_tables(table: Path) -> None:
+    faults = check_tables([table, table])
+    assert [fault.key for fault in faults] == ["piece_id"] * 8
 
 
 def test_instruments_are_checked(table: Path) -> None:

@@ -46,7 +46,8 @@ def test_folders_and_stems(scrap: Path, tmp_path: Path) -> None:
     pieces = imported(tmp_path / "out")
     assert list(pieces) == ["6xxx/a", "6xxx/b", "yard/a"]
     both = pieces["6xxx/a"]
-    assert (both.family, both.batch, both.source, both.split) == ("6xxx", "6xxx", "scrap", None)
+    assert (both.family, both.batch, both.source, both.split) == ("6xxx", "6xxx/a", "scrap", None)
+    assert pieces["yard/a"].batch == "yard"
     assert both.spectra is not None
     np.testing.assert_array_equal(both.spectra[1], 2 * np.arange(20))
     assert both.image == (scrap / "6xxx" / "a.jpg").read_bytes()

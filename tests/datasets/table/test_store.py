@@ -37,7 +37,7 @@ words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=
 @st.composite
 def pieces(draw: st.DrawFn) -> Piece:
     shape = draw(st.none() | st.tuples(st.integers(1, 3), st.just(16)))
-    counts = st.lists(floats, min_size=0 if shape is None else shape[0] * 16, max_size=15)
+    counts = st.lists(floats, min_size=0 if shape is None else shape[0] * 16, max_size=48)
     return Piece(
         piece_id=draw(words),
         source=draw(words),
@@ -201,9 +201,13 @@ def test_refuses_to_write(
         write_pieces(tmp_path, [build_piece(**changes)], [build_instrument()])
 
 
-def test_one_name_is_one_axis(tmp_path: Path, build_instrument: Instruments) -> None:
+@pytest.mark.parametrize("other", [{"channels": 65}, {"resolution_nm": 0.6}, {"saturation_counts": 9.0}])
+def test_one_name_is_one_instrument(
+    tmp_path: Path, build_instrument: Instruments, other: dict[str, float]
+) -> None:
+    TableWriter(tmp_path, [build_instrument(), build_instrument()])
     with pytest.raises(TableError, match="two instruments are called 'bench'"):
-        TableWriter(tmp_path, [build_instrument(), build_instrument(channels=65)])
+        TableWriter(tmp_path, [build_instrument(), build_instrument(**other)])
 
 
 def rewrite(table: Path, change: Callable[[pa.Table], pa.Table]) -> None:
