@@ -24,7 +24,7 @@ numpy 2.4.6, numba 0.68.1, libskit 0.2:
 
     correlation, n = 20           median 0.9991 (0.8256-0.9998), 15 at 0.995 or more, none died
     our shots/s, 5 repetitions    1 core 1,134 (1,123-1,158), 2 cores 2,048 (2,000-2,082)
-    libskit, spectrometer         5 of 8 pieces (3 with H died), mean 5.2 s each (2.1-8.2); coarse 1.0 (0.4-1.6)
+    libskit, spectrometer         5 of 8 pieces (3 with H died), mean 5.2 s (2.1-8.2); coarse 1.0 (0.4-1.6)
     libskit, 0.005 nm axis        5 of 8 pieces, 1.3 s (0.4-1.3); bare wavelengths 0.04 s (0.01-0.04)
     times libskit                 spectrometer 5,949, coarse 1,125, 0.005 nm axis 1,125, bare 34
     peak MB                       612 at 1,000 pieces, 700 at 10,000

@@ -27,7 +27,7 @@ def write(
 
     def write(rows: list[tuple[str, str | None]], name: str = "table", **fields: Any) -> Path:
         pieces = [
-            build_piece(n, 4, **({"split": None, "batch": batch, "family": family, "image": None} | fields))
+            build_piece(n, 16, **({"split": None, "batch": batch, "family": family, "image": None} | fields))
             for n, (batch, family) in enumerate(rows)
         ]
         write_pieces(tmp_path / name, pieces, [build_instrument(channels=16)], rows_per_file=7)
@@ -123,7 +123,7 @@ def test_no_batch_is_ever_parted(
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
         pieces = [
-            build_piece(n, 4, split=None, batch=batch, family=family, image=None)
+            build_piece(n, 16, split=None, batch=batch, family=family, image=None)
             for n, (batch, family) in enumerate(rows)
         ]
         write_pieces(Path(name), pieces, [build_instrument(channels=16)], rows_per_file=5)
