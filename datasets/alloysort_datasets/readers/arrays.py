@@ -42,7 +42,7 @@ def read_npy(data: bytes, name: str) -> Reading:
     table = _array(data, name)
     if table.ndim != 2 or 0 in table.shape or max(table.shape) < 2:
         raise SpectrumError(f"{name}: shape {table.shape} is no table of wavelengths and counts")
-    return from_matrix(table, "")
+    return from_matrix(table, "", name)
 
 
 def read_npz(data: bytes, name: str) -> Reading:

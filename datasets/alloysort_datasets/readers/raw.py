@@ -11,15 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alloysort_datasets.errors import SpectrumError
+from alloysort_datasets.readers.columns import other_axis, untitled_shots
 from alloysort_datasets.spectrum import MAX_CHANNELS, MIN_CHANNELS, RANGE_NM, Spectrum
 
 _UNITS: Final = (  # (what the header says, factor to nm)
     (re.compile(r"(?<![a-z])nm(?![a-z])|nanomet", re.I), 1.0),
     (re.compile(r"[åÅÅ]|[aå]ngstr|[\[(]\s*A\s*[\])]|_a$", re.I), 0.1),
     (re.compile(r"(?<![a-z])[uµμ]m(?![a-z])|micron|micromet", re.I), 1000.0),
-)
-_NOT_A_WAVELENGTH: Final = re.compile(
-    r"cm\s*\^?\(?[-−⁻][1¹]|1/cm|wavenumber|raman|(?<![a-z])(?:ev|[tg]?hz)(?![a-z])", re.I
 )
 _VACUUM: Final = re.compile(r"(?<![a-z])vac(?:uum)?(?![a-z])", re.I)
 
@@ -52,17 +50,21 @@ def looks_like_axis(values: NDArray[np.float64]) -> bool:
     return _runs_one_way(values) and values.max() > RANGE_NM[0]
 
 
-def from_matrix(matrix: NDArray[np.float64], unit: str, lines: NDArray[np.int64] | None = None) -> Reading:
-    """A table whose first column, or first row, holds the wavelengths.
+def from_matrix(
+    matrix: NDArray[np.float64], unit: str, name: str, lines: NDArray[np.int64] | None = None
+) -> Reading:
+    """A table without titles whose first column, or first row, holds the wavelengths.
 
     The one that runs one way through plausible values wins; where both or neither do, the longer one.
     """
     rows, columns = matrix.shape
     down, across = looks_like_axis(matrix[:, 0]), looks_like_axis(matrix[0])
     if (across and not down) or (across == down and columns > rows):
-        return Reading(matrix[0], matrix[1:], unit, lambda index: f"cell {index + 1} of the rows")
+        kept = untitled_shots(matrix.T, name, "row") if across else list(range(1, rows))
+        return Reading(matrix[0], matrix[kept], unit, lambda index: f"cell {index + 1} of the rows")
     place = _channel if lines is None else lambda index: f"line {lines[index]}"
-    return Reading(matrix[:, 0], matrix[:, 1:].T, unit, place)
+    kept = untitled_shots(matrix, name) if down else list(range(1, columns))
+    return Reading(matrix[:, 0], matrix[:, kept].T, unit, place)
 
 
 def finish(raw: Reading, name: str) -> Spectrum:
@@ -109,8 +111,11 @@ def _require_finite(raw: Reading, name: str) -> None:
 
 
 def _nm_per_unit(raw: Reading, name: str) -> float:
-    if _NOT_A_WAVELENGTH.search(raw.unit):
-        raise SpectrumError(f"{name}: the axis says {raw.unit[:40]!r}: export it as wavelength in nm or Å")
+    kind = other_axis(raw.unit)
+    if kind is not None:
+        raise SpectrumError(
+            f"{name}: the axis says {raw.unit.strip()[:40]!r}, it is {kind}: export wavelengths in nm or Å"
+        )
     if _VACUUM.search(raw.unit):
         raise SpectrumError(f"{name}: the axis says {raw.unit[:40]!r}: export it as wavelength in air")
     for pattern, factor in _UNITS:

@@ -12,6 +12,8 @@ from typing import Final
 
 from alloysort_datasets.errors import SpectrumError
 from alloysort_datasets.readers.arrays import is_npy, is_npz, read_npy, read_npz
+from alloysort_datasets.readers.container import container
+from alloysort_datasets.readers.jcamp import is_jcamp, read_jcamp
 from alloysort_datasets.readers.raw import Reading, finish
 from alloysort_datasets.readers.text import looks_like_text, read_text
 from alloysort_datasets.spectrum import Spectrum
@@ -32,6 +34,7 @@ class Reader:
 READERS: Final = (
     Reader("npz", (".npz",), is_npz, read_npz),
     Reader("npy", (".npy",), is_npy, read_npy),
+    Reader("jcamp", (".jdx", ".dx", ".jcm"), is_jcamp, read_jcamp),
     Reader("text", (".csv", ".tsv", ".txt", ".asc", ".dat", ".prn", ".tit"), looks_like_text, read_text),
 )
 SUFFIXES: Final = frozenset(suffix for reader in READERS for suffix in reader.suffixes)
@@ -42,8 +45,10 @@ def read_spectrum(source: Path | bytes, name: str | None = None) -> Spectrum:
 
     Text: cells parted by tab, `;`, `,` or white space; decimal points or commas; UTF-8, UTF-16 or Latin-1;
     any line ends; comment lines (# % ; / ! " '); metadata before and after the numbers; one wavelength column
-    and a column per shot, or one wavelength row and a row per shot, rows optionally opened by a label.
-    Columns titled dark, reference, background, sigma, error, pixel or index are no shots and are left out.
+    and a column per shot, or one wavelength row and a row per shot, rows optionally opened by a label or a
+    time stamp. Which columns are shots is judged by title, unit and shape, see `readers.columns`: what is
+    none (dark, reference, mean, frame...) is left out, what is unsure is refused.
+    JCAMP-DX: see `readers.jcamp`.
     NumPy: see `alloysort_datasets.readers.arrays`.
 
     Wavelengths are taken as air. Their unit is what the header says (nm, Å, µm); without a word: nm where
@@ -62,6 +67,9 @@ def read_spectrum(source: Path | bytes, name: str | None = None) -> Spectrum:
     """
     label = " ".join((name or (str(source) if isinstance(source, Path) else "spectrum")).split())
     data = _load(source, label)
+    known = container(data)
+    if known is not None:
+        raise SpectrumError(f"{label}: {known}")
     reader = next((reader for reader in READERS if reader.sniff(data)), None)
     if reader is None:
         raise SpectrumError(f"{label}: is binary: export the spectrum as text, such as csv")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alloysort_datasets.errors import SpectrumError
+from alloysort_datasets.readers.columns import choose_columns, is_other_label, is_wavelength
 from alloysort_datasets.readers.raw import (
     Reading,
     from_matrix,
@@ -29,12 +30,16 @@ _NUMBER: Final = re.compile(
 _STARTS_AS_ROW: Final = re.compile(r"\s*[+-]?(?:[.,]?\d|nan\b|inf\b)", re.I | re.ASCII)
 _BEGIN: Final = re.compile(r"\W*begin\b.*\bdata\b\W*", re.I)  # Ocean Optics: >>>>>Begin Spectral Data<<<<<
 _END: Final = re.compile(r"\W*end\b.*\bdata\b\W*", re.I)
-_WAVELENGTH: Final = re.compile(r"wave|lambda|λ|^wl\b|nanomet|[aå]ngstr|^nm$|^å$", re.I)
 _LASER: Final = re.compile(r"laser|excitation|pump", re.I)
-_UNIT_LINE: Final = re.compile(r"\W*(?:wave|lambda|λ|wl\b|x[-_ ]?(?:axis|units?)|units?\b)\D*", re.I)
-_NOT_A_SHOT: Final = re.compile(
-    r"(?:dark|ref|reference|background|std|stdev|sigma|error|uncertainty|pixel|px|index|no\.?|#)?"
-    r"\s*(?:[\[(].*[\])])?",
+_UNIT_LINE: Final = re.compile(  # 'Wavelength [nm]  Intensity', 'XUNITS= 1/CM', 'XAxis mode: Wavelengths'
+    r"\W*(?:wave|lambda|λ|wl\b|raman|x[-_ ]?(?:axis|units?|label)|axis|abscissa|units?\b).*", re.I
+)
+_INVERSE_CM: Final = re.compile(r"1\s*/\s*cm|cm\s*\^?\(?\s*[-−⁻]\s*[1¹]", re.I)
+_QUOTED: Final = re.compile(r'"([^"]*)"')
+_QUOTED_NUMBER: Final = re.compile(r"\s*[+-]?[\d.]*,[\d.,]*\d(?:e[+-]?\d+)?\s*", re.I)
+_THOUSANDS: Final = re.compile(r"\s*[+-]?\d{1,3}(?:,\d{3})+(?P<point>\.\d*)?\s*")
+_STAMP: Final = re.compile(  # a date with a time, or a time, and what parts it from the counts
+    r"\s*(?:\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}[T\s,;]+)?\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?:\s*[AP]M)?\s*[\s;,]\s*",
     re.I,
 )
 _PIXELS: Final = re.compile(r"\W*number of pixels[^\d]*(\d{1,9})\W*", re.I)
@@ -60,24 +65,34 @@ def read_text(data: bytes, name: str) -> Reading:
     """The table of numbers in a text.
 
     Raises:
-        SpectrumError: binary, no table of numbers, a row that is cut short or holds anything but numbers.
+        SpectrumError: binary, no table of numbers, a row that is cut short or holds anything but numbers, or
+            columns that may be no shots.
     """
     lines = _lines(data, name)
     block = _collect(lines, *_sniff(lines, name), name)
     _refuse_cut(block, ends=not lines[-1].strip(), name=name)
     matrix = _numbers(block, name)
-    names = _column_names(block)
     if block.labelled:
-        unit = " ".join([block.rows[0].split(block.sep, 1)[0], _unit_lines(block)])
-        return Reading(matrix[0], matrix[1:], unit, lambda index: f"cell {index + 2} of the rows")
-    axis, kept = _choose_columns(names, block.columns, name)
-    unit = " ".join([*names[axis : axis + 1], _unit_lines(block)])
-    return from_matrix(matrix[:, [axis, *kept]], unit, np.asarray(block.lines))
+        labels = [row.split(block.sep, 1)[0] for row in block.rows]
+        kept = [row for row in range(1, len(labels)) if not is_other_label(labels[row])]
+        if not kept and len(labels) > 1:
+            raise SpectrumError(
+                f"{name}: rows {', '.join(labels[1:6])!r} are no laser shots: label each 'shot 1'..."
+            )
+        unit = " ".join([labels[0], _unit_lines(block)])
+        return Reading(matrix[0], matrix[kept], unit, lambda index: f"cell {index + 2} of the rows")
+    names = _column_names(block)
+    if not any(names):
+        return from_matrix(matrix, _unit_lines(block), name, np.asarray(block.lines))
+    axis, kept = choose_columns(names, matrix, name)
+    unit = " ".join([names[axis], _unit_lines(block)])
+    place = np.asarray(block.lines)
+    return Reading(matrix[:, axis], matrix[:, kept].T, unit, lambda index: f"line {place[index]}")
 
 
 def looks_like_text(data: bytes) -> bool:
     """Whether the bytes decode to text without control characters."""
-    return not _CONTROL.search(_decode(data[:4096]))
+    return not _CONTROL.search(_without_padding(_decode(data[:4096])))
 
 
 def _decode(data: bytes) -> str:
@@ -93,13 +108,63 @@ def _decode(data: bytes) -> str:
 
 
 def _lines(data: bytes, name: str) -> list[str]:
-    text = _decode(data)
+    text = _without_padding(_decode(data))
     if _CONTROL.search(text):
         raise SpectrumError(f"{name}: is binary: export the spectrum as text, such as csv")
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     if len(lines) > 2 * MAX_CHANNELS:
         raise SpectrumError(f"{name}: {len(lines)} lines, at most {MAX_CHANNELS} channels can be read")
-    return [line.replace('"', "") if '"' in line and not _is_remark(line) else line for line in lines]
+    return _without_stamps(_unquoted(lines, name) if '"' in text else lines)
+
+
+def _without_padding(text: str) -> str:
+    """Vendors pad names in their headers with NUL to a fixed width."""
+    return text.replace("\0", "") if "\0" in text else text
+
+
+def _without_stamps(lines: list[str]) -> list[str]:
+    """Time series: each row of counts opens with a time stamp, the row of wavelengths above them does not."""
+    stamped = {number: match.end() for number, line in enumerate(lines) if (match := _STAMP.match(line))}
+    if not stamped:
+        return lines
+    first = min(stamped)
+    cells = len(lines[first][stamped[first] :].split())
+    axis = next((line for line in reversed(lines[:first]) if line.strip()), "")
+    if cells < MIN_CHANNELS or len(axis.split()) != cells or not _STARTS_AS_ROW.match(axis):
+        return lines
+    return [line[stamped.get(number, 0) :] for number, line in enumerate(lines)]
+
+
+def _unquoted(lines: list[str], name: str) -> list[str]:
+    """Quotes taken away after what they hold: a decimal comma becomes a point, a separator a blank.
+
+    Raises:
+        SpectrumError: quoted numbers with a thousands mark, or that may have one.
+    """
+    marked = [
+        (number, cell)
+        for number, line in enumerate(lines, 1)
+        if '"' in line and not _is_remark(line)
+        for cell in _QUOTED.findall(line)
+        if _QUOTED_NUMBER.fullmatch(cell)
+    ]
+    thousands = [(number, cell) for number, cell in marked if _THOUSANDS.fullmatch(cell)]
+    certain = [place for place in thousands if place[1].count(",") > 1 or "." in place[1]]
+    if certain or (thousands and len(thousands) == len(marked)):
+        number, cell = (certain or thousands)[0]
+        raise SpectrumError(
+            f"{name}: line {number}: {cell.strip()!r} {'has' if certain else 'may have'} a thousands mark: "
+            "export numbers without it"
+        )
+
+    def plain(match: re.Match[str]) -> str:
+        cell = match[1]
+        return cell.replace(",", ".") if _QUOTED_NUMBER.fullmatch(cell) else re.sub(r"[,;\t]", " ", cell)
+
+    return [
+        _QUOTED.sub(plain, line).replace('"', "") if '"' in line and not _is_remark(line) else line
+        for line in lines
+    ]
 
 
 def _is_remark(line: str) -> bool:
@@ -183,7 +248,7 @@ def _collect(lines: list[str], sep: str | None, columns: int, labelled: bool, na
             block.rows.append(line)
             block.lines.append(number)
         elif _STARTS_AS_ROW.match(line):
-            _refuse_count(block, line, number, name)
+            _refuse_count(block, line, number, name, last=not any(rest.strip() for rest in lines[number:]))
         elif not raw.startswith(COMMENT):
             stray = stray or number
     return block
@@ -204,11 +269,11 @@ def _starts_block(block: _Block, line: str, number: int, name: str) -> bool:
     return False
 
 
-def _refuse_count(block: _Block, line: str, number: int, name: str) -> None:
+def _refuse_count(block: _Block, line: str, number: int, name: str, *, last: bool = False) -> None:
     count = _count(line, block.sep)
     raise SpectrumError(
         f"{name}: line {number}: {count} cell{'s' if count > 1 else ''} where the other rows have "
-        f"{block.columns}: is the file cut short?"
+        f"{block.columns}{': is the file cut short?' if last else ''}"
     )
 
 
@@ -219,7 +284,7 @@ def _refuse_cut(block: _Block, ends: bool, name: str) -> None:
     decimals than nearly all above it. A file cut right behind a row cannot be told from a whole one.
     """
     promised = next((match for match in map(_PIXELS.fullmatch, block.header) if match), None)
-    if promised and not block.labelled and len(block.rows) < int(promised[1]):
+    if promised and not block.labelled and len(block.rows) < int(promised[1]) != block.columns:
         raise SpectrumError(
             f"{name}: line {block.lines[-1]}: the numbers end after {len(block.rows)} rows, "
             f"the header promises {promised[1]}: is the file cut short?"
@@ -285,7 +350,7 @@ def _column_names(block: _Block) -> list[str]:
     names: list[str] = []
     for line in reversed(block.header[-2:]):
         cells = [cell.strip() for cell in line.lstrip("".join(COMMENT) + " ").split(block.sep)]
-        titles = not any(map(_NUMBER.fullmatch, cells)) or _WAVELENGTH.search(cells[0])
+        titles = not any(map(_NUMBER.fullmatch, cells)) or is_wavelength(cells[0])
         if len(cells) != block.columns or not titles or _LASER.search(cells[0]):
             break
         names = [
@@ -295,23 +360,6 @@ def _column_names(block: _Block) -> list[str]:
 
 
 def _unit_lines(block: _Block) -> str:
-    """Header lines such as 'Wavelength [nm]  Intensity' or 'XUNITS= ANGSTROM' that name the axis' unit."""
-    return " ".join(line for line in block.header if _UNIT_LINE.fullmatch(line))[:200]
-
-
-def _choose_columns(names: list[str], columns: int, name: str) -> tuple[int, list[int]]:
-    """The wavelength column and the shot columns."""
-    axes = [index for index, title in enumerate(names) if _WAVELENGTH.search(title)]
-    if len(axes) > 1:
-        raise SpectrumError(f"{name}: {len(axes)} wavelength columns ({', '.join(names)[:60]}): keep one")
-    axis = axes[0] if axes else 0
-    shots = [
-        index
-        for index in range(columns)
-        if index != axis and not (names and _is_no_shot(names[index], index < axis))
-    ]
-    return axis, shots
-
-
-def _is_no_shot(title: str, before_axis: bool) -> bool:
-    return bool(_NOT_A_SHOT.fullmatch(title)) and (bool(title) or before_axis)
+    """Header lines such as 'Wavelength [nm]  Intensity' or 'XUNITS= ANGSTROM' that name axis and unit."""
+    found = [line for line in block.header if _UNIT_LINE.fullmatch(line) and not _LASER.search(line)]
+    return " ".join(line for line in found if not re.search(r"\d", _INVERSE_CM.sub("", line)))[:200]

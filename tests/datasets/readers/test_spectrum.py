@@ -205,7 +205,7 @@ def changed(row: int, text: str) -> str:
         ("\n".join(f"{i} {i}" for i in range(50)), "outside 100-12000 nm"),
         ("\n".join(f"{200 + i // 10},{i}" for i in range(300)), "only 30 of 300 wavelengths differ"),
         (table(";", decimal=",") + "401.5;1;2;3\n", "both '.' and ','"),
-        ("Raman shift (cm-1),a,b,c\n" + table(), "export it as wavelength in nm"),
+        ("Raman shift (cm-1),a,b,c\n" + table(), "in 1/cm: export it as wavelength in nm"),
         ("vacuum wavelength (nm),a,b,c\n" + table(), "in air"),
         ("wavelength,a,wavelength,b\n" + table(), "2 wavelength columns"),
         ("wavelength,dark,ref,sigma\n" + table(), "without counts"),

@@ -15,8 +15,8 @@ from alloysort_datasets.table.check import check_table
 from alloysort_datasets.table.importer import import_pieces
 from alloysort_datasets.table.store import read_instruments, read_pieces
 
-SPECTRUM = "\n".join(f"{200 + index / 2},{index},{2 * index}" for index in range(20))
-OTHER_AXIS = "\n".join(f"{300 + index}\t{index}" for index in range(30))
+SPECTRUM = "\n".join(f"{200 + index / 2},{index % 7},{2 * (index % 7)}" for index in range(20))
+OTHER_AXIS = "\n".join(f"{300 + index}\t{index % 5}" for index in range(30))
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_folders_and_stems(scrap: Path, tmp_path: Path) -> None:
     assert (both.family, both.batch, both.source, both.split) == ("6xxx", "6xxx/a", "scrap", None)
     assert pieces["yard/a"].batch == "yard"
     assert both.spectra is not None
-    np.testing.assert_array_equal(both.spectra[1], 2 * np.arange(20))
+    np.testing.assert_array_equal(both.spectra[1], 2 * (np.arange(20) % 7))
     assert both.image == (scrap / "6xxx" / "a.jpg").read_bytes()
     assert pieces["yard/a"].family is None
     assert check_table(tmp_path / "out") == []
