@@ -5,7 +5,7 @@ UV_PIN := uv==0.13.9
 export UV_LINK_MODE ?= hardlink
 
 .PHONY: run test test-all check check-line format lock clean
-run: .venv/.line            ## serve the shipped bundle with a live demonstration stream
+run: .venv/.demo            ## serve the shipped bundle with a live demonstration stream, which the `data` extra simulates
 	$(BIN)/alloysort serve --demo
 
 test: .venv/.dev            ## the fast tests, on every core
@@ -35,6 +35,7 @@ format: .venv/.dev
 lock: .venv/.uv             ## pin versions anew after a change of pyproject.toml
 	$(BIN)/uv pip compile -q pyproject.toml --extra dev --python-version 3.11 --no-emit-index-url --no-header --generate-hashes -o requirements/dev.txt
 	$(BIN)/uv pip compile -q pyproject.toml -c requirements/dev.txt --python-version 3.11 --no-emit-index-url --no-header --generate-hashes -o requirements/line.txt
+	$(BIN)/uv pip compile -q pyproject.toml --extra data -c requirements/dev.txt --python-version 3.11 --no-emit-index-url --no-header --generate-hashes -o requirements/demo.txt
 
 .venv/.uv:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "alloysort needs Python 3.11 or newer, this is " + sys.version)'
@@ -42,12 +43,12 @@ lock: .venv/.uv             ## pin versions anew after a change of pyproject.tom
 	$(BIN)/python -m pip install -q --disable-pip-version-check $(UV_PIN)
 	@touch $@
 
-.venv/.line: .venv/.uv requirements/line.txt
-	$(BIN)/uv pip install -q -r requirements/line.txt
+.venv/.demo: .venv/.uv requirements/demo.txt
+	$(BIN)/uv pip install -q -r requirements/demo.txt
 	$(BIN)/uv pip install -q --no-deps -e .
 	@touch $@
 
-.venv/.dev: .venv/.line requirements/dev.txt
+.venv/.dev: .venv/.demo requirements/dev.txt
 	$(BIN)/uv pip install -q -r requirements/dev.txt
 	@touch $@
 

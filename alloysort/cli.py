@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
@@ -23,7 +21,10 @@ if TYPE_CHECKING:
 
     from alloysort_inference.doors.rest.answer import Answer
 
-NEEDS_TRAINING: Final = ("torch", "torchvision", "lightning", "onnx", "onnxscript", "sklearn")
+EXTRAS: Final = {  # what a plain install lacks, and the extra that brings it
+    **dict.fromkeys(("numba", "pyarrow"), "data"),
+    **dict.fromkeys(("torch", "lightning", "matplotlib", "onnx", "onnxscript"), "training"),
+}
 SHOWN_FAMILIES: Final = 5
 
 app = typer.Typer(
@@ -44,11 +45,16 @@ RecipeOption = Annotated[
 
 
 def main() -> NoReturn:
-    """Run the command; errors raised on purpose become one line on stderr and exit code 1."""
+    """Run the command; errors raised on purpose and missing extras become one line and exit code 1."""
     try:
         app()
     except AlloysortError as error:
         fail(str(error))
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in EXTRAS:
+            raise
+        fail(f"this needs {missing}: pip install 'alloysort[{EXTRAS[missing]}]'")
     sys.exit(0)
 
 
@@ -143,8 +149,8 @@ def train(
     out: Annotated[Path, typer.Option("--out", help="Folder of the run; one that is there is resumed.")],
 ) -> None:
     """Train a model on piece tables."""
-    with _training_extra():
-        from alloysort_training.train import train as run_training
+    from alloysort_training.train import train as run_training
+
     run_training(config, data, out)
 
 
@@ -155,20 +161,9 @@ def export(
     name: Annotated[str | None, typer.Option(help="Name of the bundle; the folder's if absent.")] = None,
 ) -> None:
     """Turn a training run into a bundle; refuses if torch and onnxruntime disagree."""
-    with _training_extra():
-        from alloysort_training.export import export as run_export
+    from alloysort_training.export import export as run_export
+
     run_export(run, out, name)
-
-
-@contextmanager
-def _training_extra() -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing not in NEEDS_TRAINING:
-            raise
-        raise AlloysortError(f"this needs {missing}: pip install 'alloysort[training]'") from None
 
 
 def _show(answer: Answer) -> None:

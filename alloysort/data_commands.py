@@ -150,12 +150,8 @@ def compare(
     ] = None,
 ) -> None:
     """Fit simulated plasmas to measured spectra and draw both: a picture a spectrum, and summary.png."""
-    try:
-        from alloysort_datasets.libs.compare import compare_spectra
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "matplotlib":
-            raise
-        raise AlloysortError("this draws with matplotlib: pip install 'alloysort[training]'") from None
+    from alloysort_datasets.libs.compare import compare_spectra
+
     with _progress(Console(stderr=True)) as bar:
         task = bar.add_task("compare", total=len(files))
         table = compare_spectra(files, out, element, lambda: bar.advance(task))

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter
 
 from alloysort_datasets.errors import DataError
-from alloysort_datasets.readers.picture import decode_image
+from alloysort_datasets.readers.picture import decode_picture
 from alloysort_datasets.readers.spectrum import read_spectrum
 from alloysort_datasets.spectrum import Spectrum
 from alloysort_inference.engine.session import Engine
@@ -63,9 +63,9 @@ class Classifier:
         manifest = self.engine.bundle.manifest
         start = perf_counter()
         signal = decode_spectrum(spectrum)
-        rgb = None if image is None else decode_image(image.content, image.name)
+        picture = None if image is None else decode_picture(image.content, image.name)
         decoded = perf_counter()
-        prepared = prepare(manifest.grid, manifest.image_size, signal, rgb)
+        prepared = prepare(manifest.grid, manifest.image_size, signal, picture)
         ready = perf_counter()
         (assessment,) = self.engine.run([prepared.features])
         inferred = perf_counter()

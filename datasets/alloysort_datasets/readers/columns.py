@@ -88,6 +88,7 @@ class Title:
     @classmethod
     def parse(cls, text: str) -> Title:
         """A title such as 'Sample [counts]' or 'Transmission (%)'."""
+        text = _CORRECTED.sub(" shot ", text)
         units = re.findall(r"[\[(]([^\])]*)[\])]", text)
         return cls(re.sub(r"[\[(][^\])]*[\])]", " ", text).strip(), " ".join(units).strip())
 
@@ -180,12 +181,14 @@ def _choose_axis(titles: Sequence[str], matrix: NDArray[np.float64], name: str) 
 
 def _by_title(title: Title) -> _Kind:
     units = set(re.findall(r"[%°a-zµμ]+", title.unit.lower()))
-    if units & _OTHER_UNITS and not units & {"counts", "count", "cts", "adu"}:
+    if units & _OTHER_UNITS or any(len(word) > 1 and word in _OTHER_WORDS for word in units):
         return _Kind.OTHER
-    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", _CORRECTED.sub(" shot ", title.words))
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", title.words)
     words = re.findall(r"%|[a-zµα-ωσ]+", text.lower().replace("_", " "))
     if "%" in words or "σ" in words or "±" in text or not _OTHER_WORDS.isdisjoint(words):
         return _Kind.OTHER
+    if len(words) > 1:  # a letter names a column only where it stands alone
+        words = [word for word in words if len(word) > 1]
     if not _SHOT_WORDS.isdisjoint(words) or re.fullmatch(r"\s*#?\s*\d+\s*", text):
         return _Kind.SHOT
     return _Kind.UNKNOWN

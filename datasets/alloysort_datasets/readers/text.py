@@ -34,7 +34,7 @@ _LASER: Final = re.compile(r"laser|excitation|pump", re.I)
 _UNIT_LINE: Final = re.compile(  # 'Wavelength [nm]  Intensity', 'XUNITS= 1/CM', 'XAxis mode: Wavelengths'
     r"\W*(?:wave|lambda|λ|wl\b|raman|x[-_ ]?(?:axis|units?|label)|axis|abscissa|units?\b).*", re.I
 )
-_INVERSE_CM: Final = re.compile(r"1\s*/\s*cm|cm\s*\^?\(?\s*[-−⁻]\s*[1¹]", re.I)
+_DIGIT_IN_UNIT: Final = re.compile(r"2\s*theta|1\s*/\s*cm|cm\s*\^?\(?\s*[-−⁻]\s*[1¹]", re.I)
 _QUOTED: Final = re.compile(r'"([^"]*)"')
 _QUOTED_NUMBER: Final = re.compile(r"\s*[+-]?[\d.]*,[\d.,]*\d(?:e[+-]?\d+)?\s*", re.I)
 _THOUSANDS: Final = re.compile(r"\s*[+-]?\d{1,3}(?:,\d{3})+(?P<point>\.\d*)?\s*")
@@ -79,13 +79,13 @@ def read_text(data: bytes, name: str) -> Reading:
             raise SpectrumError(
                 f"{name}: rows {', '.join(labels[1:6])!r} are no laser shots: label each 'shot 1'..."
             )
-        unit = " ".join([labels[0], _unit_lines(block)])
+        unit = " ".join([labels[0], _unit_lines(block.header)])
         return Reading(matrix[0], matrix[kept], unit, lambda index: f"cell {index + 2} of the rows")
-    names = _column_names(block)
+    names, above = _column_names(block)
     if not any(names):
-        return from_matrix(matrix, _unit_lines(block), name, np.asarray(block.lines))
+        return from_matrix(matrix, _unit_lines(above), name, np.asarray(block.lines))
     axis, kept = choose_columns(names, matrix, name)
-    unit = " ".join([names[axis], _unit_lines(block)])
+    unit = " ".join([names[axis], _unit_lines(above)])
     place = np.asarray(block.lines)
     return Reading(matrix[:, axis], matrix[:, kept].T, unit, lambda index: f"line {place[index]}")
 
@@ -345,9 +345,10 @@ def _with_decimal_points(rows: list[str], block: _Block, name: str) -> list[str]
     return text.replace(",", ".").split("\n")
 
 
-def _column_names(block: _Block) -> list[str]:
-    """The words over each column, from the one or two lines right above the numbers; empty without such."""
+def _column_names(block: _Block) -> tuple[list[str], list[str]]:
+    """The words over each column, from the one or two lines above the numbers, and the header above those."""
     names: list[str] = []
+    above = list(block.header)
     for line in reversed(block.header[-2:]):
         cells = [cell.strip() for cell in line.lstrip("".join(COMMENT) + " ").split(block.sep)]
         titles = not any(map(_NUMBER.fullmatch, cells)) or is_wavelength(cells[0])
@@ -356,10 +357,11 @@ def _column_names(block: _Block) -> list[str]:
         names = [
             f"{cell} {name}".strip() for cell, name in zip(cells, names or [""] * len(cells), strict=True)
         ]
-    return names
+        above.pop()
+    return names, above
 
 
-def _unit_lines(block: _Block) -> str:
+def _unit_lines(header: Sequence[str]) -> str:
     """Header lines such as 'Wavelength [nm]  Intensity' or 'XUNITS= ANGSTROM' that name axis and unit."""
-    found = [line for line in block.header if _UNIT_LINE.fullmatch(line) and not _LASER.search(line)]
-    return " ".join(line for line in found if not re.search(r"\d", _INVERSE_CM.sub("", line)))[:200]
+    found = [line for line in header if _UNIT_LINE.fullmatch(line) and not _LASER.search(line)]
+    return " ".join(line for line in found if not re.search(r"\d", _DIGIT_IN_UNIT.sub("", line)))[:200]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -12,6 +13,7 @@ from alloysort_datasets.errors import DataError
 from alloysort_inference.policy.recipe import DEFAULT_RECIPE
 
 PREFIX: Final = "ALLOYSORT_"
+_INJECTED: Final = re.compile(r"\w+://")  # as ALLOYSORT_PORT is by a Kubernetes service of that name
 
 
 class Settings(BaseModel):
@@ -40,16 +42,15 @@ class Settings(BaseModel):
 
 
 def read_settings(environment: Mapping[str, str], **chosen: Any) -> Settings:
-    """Settings from the environment, with what was chosen otherwise (None: not chosen) on top.
+    """Settings from the environment, asked by key, with what was chosen otherwise (None: not chosen) on top.
 
     Raises:
-        DataError: a value that is not allowed or a variable nobody knows; every one is listed.
+        DataError: a value that is not allowed; every one is listed.
     """
-    found: dict[str, Any] = {
-        key.removeprefix(PREFIX).lower(): value
-        for key, value in environment.items()
-        if key.startswith(PREFIX) and value
-    }
+    asked = {field: environment.get(PREFIX + field.upper(), "") for field in Settings.model_fields}
+    found: dict[str, Any] = {field: value for field, value in asked.items() if value}
+    if _INJECTED.match(found.get("port", "")):
+        del found["port"]
     if isinstance(found.get("providers"), str):
         found["providers"] = tuple(part.strip() for part in found["providers"].split(","))
     found |= {key: value for key, value in chosen.items() if value is not None}
@@ -61,7 +62,4 @@ def read_settings(environment: Mapping[str, str], **chosen: Any) -> Settings:
 
 
 def _fault(location: tuple[int | str, ...], message: str, value: object) -> str:
-    key = str(location[0])
-    if key not in Settings.model_fields:
-        return f"{PREFIX}{key.upper()} is not known, there are {', '.join(Settings.model_fields)}"
-    return f"{key} {value!r}: {message}"
+    return f"{location[0]} {value!r}: {message}"

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from alloysort_datasets.errors import DataError
+from alloysort_datasets.readers.picture import Picture
 from alloysort_datasets.spectrum import Spectrum
 from alloysort_inference.frontend.quality import (
     DARK_IMAGE,
@@ -39,22 +39,20 @@ class Prepared:
     blind: bool
 
 
-def prepare(
-    grid: Grid, image_size: int, spectrum: Spectrum | None, rgb: NDArray[np.uint8] | None
-) -> Prepared:
+def prepare(grid: Grid, image_size: int, spectrum: Spectrum | None, picture: Picture | None) -> Prepared:
     """Resample, resize and judge what the sensors saw of one piece.
 
     Args:
         grid: the bundle's wavelength axis.
         image_size: the bundle's image height and width in pixels.
         spectrum: None where the laser hit nothing.
-        rgb: (height, width, 3), None where the camera saw nothing.
+        picture: None where the camera saw nothing.
 
     Raises:
         SpectrumError: the instrument sees none of the grid.
         DataError: neither a spectrum nor an image.
     """
-    if spectrum is None and rgb is None:
+    if spectrum is None and picture is None:
         raise DataError("a piece needs a spectrum, an image or both; this one has neither")
     counts = coverage = np.zeros(grid.channels, np.float32)
     image = np.zeros((image_size, image_size, 3), np.uint8)
@@ -63,9 +61,9 @@ def prepare(
         hit = hit_shots(spectrum.shots)
         counts, coverage = prepare_spectrum(spectrum, hit, grid)
         flags = judge_spectrum(spectrum, hit, coverage)
-    if rgb is not None:
-        image = prepare_image(rgb, image_size)
-    flags += [NO_IMAGE] if rgb is None else judge_image(image)
-    present = np.array([rgb is not None, spectrum is not None], np.float32)
+    if picture is not None:
+        image = prepare_image(picture.rgb, image_size)
+    flags += [NO_IMAGE] if picture is None else judge_image(image, narrow=picture.narrow)
+    present = np.array([picture is not None, spectrum is not None], np.float32)
     blind = not {NO_SPECTRUM, WEAK}.isdisjoint(flags) and not {NO_IMAGE, DARK_IMAGE}.isdisjoint(flags)
     return Prepared(Features(image, counts, coverage, present), tuple(flags), blind)

@@ -20,6 +20,7 @@ NO_IMAGE: Final = "no_image"  # the camera saw nothing, or nobody sent what it s
 DARK_IMAGE: Final = "dark_image"
 BRIGHT_IMAGE: Final = "bright_image"
 BLURRED_IMAGE: Final = "blurred_image"
+NARROW_IMAGE: Final = "narrow_image"  # 16-bit file of 14 bits or fewer: perhaps darker than the piece
 FLAGS: Final = (
     NO_SPECTRUM,
     SATURATED,
@@ -31,6 +32,7 @@ FLAGS: Final = (
     DARK_IMAGE,
     BRIGHT_IMAGE,
     BLURRED_IMAGE,
+    NARROW_IMAGE,
 )
 
 LINE_SPAN: Final = 8  # channels from a line's centre to where its background is taken
@@ -72,8 +74,8 @@ def stands_out(counts: NDArray[np.float64]) -> bool:
     return bool(rise.max() > LINE_SIGMAS * noise)
 
 
-def judge_image(image: NDArray[np.uint8]) -> list[str]:
-    """The quality flags of a (size, size, 3) RGB image at the model's size."""
+def judge_image(image: NDArray[np.uint8], *, narrow: bool = False) -> list[str]:
+    """The quality flags of a (size, size, 3) RGB image at the model's size; `narrow` as decoded."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     luma = float(grey.mean())
     sharpness = float(cv2.Laplacian(grey, cv2.CV_32F).var())
@@ -81,5 +83,6 @@ def judge_image(image: NDArray[np.uint8]) -> list[str]:
         DARK_IMAGE: luma < DARK_LUMA,
         BRIGHT_IMAGE: luma > BRIGHT_LUMA,
         BLURRED_IMAGE: sharpness < BLUR_VARIANCE,
+        NARROW_IMAGE: narrow,
     }
     return [flag for flag, raised in flags.items() if raised]

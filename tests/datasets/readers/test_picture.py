@@ -8,11 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import simplejpeg
 from hypothesis import given
 from hypothesis import strategies as st
 
 from alloysort_datasets.errors import ImageError
-from alloysort_datasets.readers.picture import decode_image, encode_jpeg, read_header
+from alloysort_datasets.readers.picture import decode_image, decode_picture, encode_jpeg, read_header
 
 ORIENTED = b"\xff\xe1\x00\x22Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0%c\0\0\0\0\0\0\0"
 
@@ -22,9 +23,6 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def png_of_size(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
 
@@ -48,13 +46,79 @@ def test_grey_becomes_rgb() -> None:
     np.testing.assert_array_equal(decode_image(png(grey)), np.repeat(grey[..., None], 3, axis=2))
 
 
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
 @pytest.mark.parametrize("shape", [(20, 20), (20, 20, 3)])
-def test_sixteen_bits_are_scaled_by_their_depth(shape: tuple[int, ...]) -> None:
-    dim = np.full(
-        shape, 4095, dtype=np.uint16
-    )  # a 12-bit camera's white stays dark: no guess from the maximum
-    assert np.unique(decode_image(png(dim))).tolist() == [16]
-    assert np.unique(decode_image(png(np.full(shape, 65535, dtype=np.uint16)))).tolist() == [255]
+@pytest.mark.parametrize(("white", "narrow"), [(1023, True), (4095, True), (16383, True), (65535, False)])
+def test_sixteen_bits_are_scaled_by_sixteen_and_told_if_they_use_fewer(
+    shape: tuple[int, ...], white: int, narrow: bool
+) -> None:
+    picture = decode_picture(png(np.full(shape, white, dtype=np.uint16)))
+    assert np.unique(picture.rgb).tolist() == [round(white * 255 / 65535)]
+    assert picture.narrow == narrow
+
+
+def test_the_significant_bits_a_file_names_are_its_scale() -> None:
+    plain = png(np.full((20, 20), 4095, dtype=np.uint16))
+    at = 8 + 25  # behind the signature and IHDR
+    picture = decode_picture(plain[:at] + chunk(b"sBIT", b"\x0c") + plain[at:])
+    assert np.unique(picture.rgb).tolist() == [255]
+    assert not picture.narrow
+
+
+def damaged_jpegs() -> dict[str, bytes]:
+    """One JPEG with all that its decoder only warns of."""
+    noise = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    whole = encode_jpeg(cv2.GaussianBlur(noise, (0, 0), 2))
+    restarts = cv2.imencode(".jpg", noise, [cv2.IMWRITE_JPEG_RST_INTERVAL, 4])[1].tobytes()
+    first, second = restarts.index(b"\xff\xd1"), restarts.index(b"\xff\xd4")
+    scan = whole.index(b"\xff\xda")
+    middle = (scan + len(whole)) // 2
+    return {
+        "scan cut, then the end marker": whole[:middle] + b"\xff\xd9",
+        "bytes lost": whole[:middle] + whole[middle + 40 :],
+        "restart lost": restarts[:first] + restarts[second:],
+    }
+
+
+@pytest.mark.parametrize("damage", damaged_jpegs())
+def test_a_jpeg_whose_decoder_warns_is_refused(damage: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ImageError, match=r"a\.jpg: is a damaged JPEG"):
+        decode_image(damaged_jpegs()[damage], "a.jpg")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_colour_profile_that_is_broken_costs_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    grey = np.arange(400, dtype=np.uint8).reshape(20, 20)
+    plain = png(grey)
+    spoiled = plain[:33] + chunk(b"iCCP", b"x\0\0nonsense") + plain[33:]
+    np.testing.assert_array_equal(decode_image(spoiled)[..., 0], grey)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_jpeg_for_print_is_read() -> None:
+    cmyk = np.zeros((32, 32, 4), dtype=np.uint8)
+    data = simplejpeg.encode_jpeg(cmyk, colorspace="CMYK", colorsubsampling="444")
+    assert decode_image(data).shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("start", "kind"),
+    [
+        (b"GIF89a", "GIF"),
+        (b"BM", "BMP"),
+        (b"II*\0", "TIFF"),
+        (b"RIFF....WEBPVP8 ", "WebP"),
+        (b"\0\0\0\x1cftypavif", "AVIF"),
+        (b"\0\0\0\x18ftypheic", "HEIC"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+    ],
+)
+def test_other_formats_are_named(start: bytes, kind: str) -> None:
+    with pytest.raises(ImageError, match=f"no JPEG or PNG picture but {kind}"):
+        decode_image(start + b" " * 40)
 
 
 @pytest.mark.parametrize(("dtype", "full"), [(np.uint8, 255), (np.uint16, 65535)])
@@ -110,8 +174,8 @@ def test_a_damaged_png_is_refused(
     [
         (b"", "is empty"),
         (b"hello", "no JPEG or PNG picture"),
-        (b"GIF89a....", r"\(GIF\)"),
-        (cv2.imencode(".bmp", np.zeros((20, 20, 3), np.uint8))[1].tobytes(), r"\(BMP\)"),
+        (b"GIF89a....", "but GIF"),
+        (cv2.imencode(".bmp", np.zeros((20, 20, 3), np.uint8))[1].tobytes(), "but BMP"),
         (png(np.zeros((1, 1, 3), np.uint8)), "1 x 1 pixels, each side must have 16 or more"),
         (encode_jpeg(np.zeros((15, 300, 3), np.uint8)), "300 x 15 pixels"),
         (png_of_size(10_000, 5_000), "10000 x 5000 pixels, at most 40 megapixels"),

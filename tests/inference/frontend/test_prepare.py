@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from alloysort_datasets.errors import DataError, SpectrumError
+from alloysort_datasets.readers.picture import Picture
 from alloysort_datasets.spectrum import Spectrum, saturated, spectrum_from_arrays
 from alloysort_inference.frontend import quality
 from alloysort_inference.frontend.prepare import prepare
@@ -24,8 +25,12 @@ def good(make_shots):
     return Spectrum(*make_shots(395.0, 327.0))
 
 
+def seen(rgb):
+    return None if rgb is None else Picture(rgb)
+
+
 def flags_of(spectrum, rgb=None):
-    return set(prepare(GRID, 32, spectrum, rgb).quality)
+    return set(prepare(GRID, 32, spectrum, seen(rgb)).quality)
 
 
 def grainy(level=128, size=64, grain=40):
@@ -34,7 +39,7 @@ def grainy(level=128, size=64, grain=40):
 
 
 def test_a_good_piece_raises_no_flag(good):
-    prepared = prepare(GRID, 32, good, grainy())
+    prepared = prepare(GRID, 32, good, seen(grainy()))
     assert prepared.quality == ()
     assert not prepared.blind
     features = prepared.features
@@ -48,7 +53,7 @@ def test_a_missing_sensor_is_zeros_and_a_flag(good):
     assert no_image.quality == ("no_image",)
     assert no_image.features.present.tolist() == [0, 1]
     assert not no_image.features.image.any()
-    no_spectrum = prepare(GRID, 32, None, grainy())
+    no_spectrum = prepare(GRID, 32, None, seen(grainy()))
     assert no_spectrum.quality == ("no_spectrum",)
     assert no_spectrum.features.present.tolist() == [1, 0]
     assert not no_spectrum.features.spectrum.any()
@@ -78,8 +83,8 @@ def test_noise_without_lines_is_weak_and_alone_blind(make_shots):
     features = prepare(GRID, 32, Spectrum(*make_shots()), None)
     assert "weak" in features.quality
     assert features.blind
-    assert not prepare(GRID, 32, Spectrum(*make_shots()), grainy()).blind
-    assert prepare(GRID, 32, Spectrum(*make_shots()), np.zeros((64, 64, 3), np.uint8)).blind
+    assert not prepare(GRID, 32, Spectrum(*make_shots()), seen(grainy())).blind
+    assert prepare(GRID, 32, Spectrum(*make_shots()), seen(np.zeros((64, 64, 3), np.uint8))).blind
 
 
 def test_zeros_are_weak_not_saturated():
@@ -166,6 +171,10 @@ def test_any_counts_give_features_or_a_spectrum_error(counts):
     features = prepare(Grid(300.0, 700.0, 8), 16, spectrum, None)
     assert set(features.quality) <= set(FLAGS)
     assert list(features.quality) == sorted(features.quality, key=FLAGS.index)
+
+
+def test_a_narrow_picture_is_told(good):
+    assert prepare(GRID, 32, good, Picture(grainy(), narrow=True)).quality == ("narrow_image",)
 
 
 def test_every_flag_is_a_documented_constant():

@@ -14,6 +14,7 @@ from typing import Any, Final
 import anyio
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import Response
+from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, Field
 
 from alloysort_datasets.errors import AlloysortError
@@ -136,7 +137,7 @@ def create_app(settings: Settings) -> FastAPI:
             await warming
             service.close()
 
-    app = FastAPI(
+    app = FastAPIOffline(  # its pages load nothing from outside: a line has no internet
         title="alloysort",
         version=version("alloysort"),
         description=ABOUT,
@@ -169,10 +170,12 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     async def model() -> Model:
         return describe_model(service.classifier)
 
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", summary="Is the process alive?")
     async def healthz() -> Health:
         return Health(status="alive")
 
+    @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", summary="Is the model warm?", responses=describe(503))
     async def readyz() -> Health:
         service.require_ready()

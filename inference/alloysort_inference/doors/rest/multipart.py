@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.message import Message
 
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
@@ -84,17 +86,21 @@ class _Collector:
         self._content += memoryview(data)[start:end]
 
     def part_end(self) -> None:
-        _, options = parse_options_header(self._headers.get(b"content-disposition"))
+        disposition = self._headers.get(b"content-disposition", b"")
+        _, options = parse_options_header(disposition)
         if b"name" not in options:
             raise DataError("multipart body: a part without a name in its Content-Disposition header")
-        filename = options.get(b"filename")
-        self.parts.append(
-            Part(
-                options[b"name"].decode(errors="replace"),
-                None if filename is None else filename.decode(errors="replace"),
-                bytes(self._content),
-            )
-        )
+        name = options[b"name"].decode(errors="replace")
+        self.parts.append(Part(name, _filename(disposition, options), bytes(self._content)))
 
     def end(self) -> None:
         self.closed = True
+
+
+def _filename(header: bytes, options: Mapping[bytes, bytes]) -> str | None:
+    """The name of a file; older clients send it only as `filename*=utf-8''St%C3%BCck.csv` (RFC 5987)."""
+    if b"filename" in options:
+        return options[b"filename"].decode(errors="replace")
+    message = Message()
+    message["Content-Disposition"] = header.decode("latin-1")
+    return message.get_filename()

@@ -88,9 +88,12 @@ async def read_piece(request: Request, limit_bytes: int) -> PieceRequest:
     """The piece in a request.
 
     Raises:
-        HTTPException: 400 malformed, 413 too large, 415 of another content type.
+        HTTPException: 400 malformed, 413 too large, 415 of another content type or packed.
         DataError: numbers that make no spectrum.
     """
+    packed = request.headers.get("content-encoding", "identity").strip().lower()
+    if packed != "identity":
+        raise HTTPException(415, f"Content-Encoding {packed[:40]!r} is not taken: send the body plain")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in (MULTIPART, JSON):
         raise HTTPException(415, f"content type {kind or '(none)'!r}: send {MULTIPART} or {JSON}")

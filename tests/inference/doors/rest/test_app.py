@@ -329,8 +329,8 @@ def test_settings_come_from_any_environment():
 
 def test_every_wrong_setting_is_named():
     with pytest.raises(DataError) as caught:
-        read_settings({"ALLOYSORT_PORT": "http", "ALLOYSORT_PROT": "1", "ALLOYSORT_WORKERS": "0"})
-    for part in ("port 'http'", "ALLOYSORT_PROT is not known", "workers '0'"):
+        read_settings({"ALLOYSORT_PORT": "http", "ALLOYSORT_WORKERS": "0"})
+    for part in ("port 'http'", "workers '0'"):
         assert part in str(caught.value)
 
 
@@ -429,3 +429,47 @@ def test_a_port_in_use_ends_with_one_line(start):
     assert said == ""
     assert complaints.startswith("alloysort: error: cannot listen on 127.0.0.1")
     assert complaints.count("\n") == 1
+
+
+def test_what_a_kubernetes_service_injects_stops_nothing():
+    injected = {
+        "ALLOYSORT_PORT": "tcp://10.0.0.7:80",
+        "ALLOYSORT_SERVICE_HOST": "10.0.0.7",
+        "ALLOYSORT_PORT_80_TCP_PROTO": "tcp",
+    }
+    assert read_settings(injected).port == 8000
+
+
+def test_a_load_balancer_may_ask_for_heads_only(client):
+    for path in ("/healthz", "/readyz"):
+        answer = client.head(path)
+        assert (answer.status_code, answer.content) == (200, b"")
+
+
+def test_the_page_of_the_interface_loads_nothing_from_outside(client):
+    page = client.get("/docs").raise_for_status().text
+    assets = re.findall(r"(?:src|href)=\"([^\"]+)\"", page)
+    assert assets
+    assert not [asset for asset in assets if asset.startswith(("http:", "https:", "//"))]
+    for asset in assets:
+        assert client.get(asset).status_code == 200
+
+
+def test_a_packed_body_is_refused_by_name(client):
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    detail = problem_of(client.post("/v1/classify", content=b"\x1f\x8b", headers=headers), 415)
+    assert "Content-Encoding 'gzip' is not taken: send the body plain" in detail
+
+
+@pytest.mark.parametrize("name", ["utf-8''St%C3%BCck%207.csv", "iso-8859-1'en'St%FCck.csv"])
+def test_a_file_may_be_named_in_its_own_charset(client, make_csv, name):
+    body = (
+        f'--x\r\nContent-Disposition: form-data; name="spectrum"; filename*={name}\r\n\r\n'.encode()
+        + make_csv(395.0)
+        + b"\r\n--x--\r\n"
+    )
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    assert (
+        client.post("/v1/classify", content=body, headers=headers).raise_for_status().json()["family"]
+        == "6xxx"
+    )
