@@ -120,13 +120,13 @@ def test_a_request_is_answered_rightly(ask, file, status, says):
 
 
 NO_SHOTS = """
-StdDev|Std Dev|std|sigma|Error|Uncertainty|RSD %|Variance|Mean|mean intensity|Average|Avg counts|Median|Min
-Max|Sum|Dark|dark spectrum|Background|bkg|Baseline|Reference|ref spectrum|Blank|White|Lamp|Continuum|Fit
-Residual|Model|Transmission (%)|Transmittance|Absorbance|Reflectance [%]|Irradiance|Normalized|Processed|Smoothed
-Ratio|SNR|Noise|Time|Time (s)|Timestamp|Date|Delay [us]|Gate|Exposure (ms)|Integration Time|Frame|ROI|Row|Column
-Index|No.|Pixel|px|Flag|Quality|Mask|Valid|Saturated|Weight|Label|Class|ID|Temperature (°C)|Energy (mJ)|Power
-Order|Sample ID|Scan number|D|R|P|dark counts|counts (dark)|Intensity error|Spectrum mean|Shot std|Wavenumber
-Raman Shift|Frequency (THz)
+StdDev|Std Dev|std|sigma|Error|Uncertainty|RSD %|Variance|Mean|mean intensity|Average|Avg counts|Median
+Min|Max|Sum|Dark|dark spectrum|Background|bkg|Baseline|Reference|ref spectrum|Blank|White|Lamp|Continuum
+Fit|Residual|Model|Transmission (%)|Transmittance|Absorbance|Reflectance [%]|Irradiance|Normalized
+Processed|Smoothed|Ratio|SNR|Noise|Time|Time (s)|Timestamp|Date|Delay [us]|Gate|Exposure (ms)
+Integration Time|Frame|ROI|Row|Column|Index|No.|Pixel|px|Flag|Quality|Mask|Valid|Saturated|Weight|Label
+Class|ID|Temperature (°C)|Energy (mJ)|Power|Order|Sample ID|Scan number|D|R|P|dark counts|counts (dark)
+Intensity error|Spectrum mean|Shot std|Wavenumber|Raman Shift|Frequency (THz)
 """
 NONE = NO_SHOTS.strip().replace("\n", "|").split("|")
 AXIS = np.round(np.linspace(250, 400, 120), 3)

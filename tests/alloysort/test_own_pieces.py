@@ -52,7 +52,8 @@ def write_plant(table: Path, plant: Path) -> Counter[str]:
     for piece in pieces:
         if piece.family is None or common[piece.family] < LOTS or piece.spectra is None:
             continue
-        assert piece.image is not None and piece.instrument is not None
+        assert piece.image is not None
+        assert piece.instrument is not None
         stem = plant / piece.family / f"{seen[piece.family]:03}"
         stem.parent.mkdir(parents=True, exist_ok=True)
         stem.with_suffix(".jpg").write_bytes(piece.image)

@@ -44,6 +44,9 @@ _STAMP: Final = re.compile(  # a date with a time, or a time, and what parts it 
 )
 _PIXELS: Final = re.compile(r"\W*number of pixels[^\d]*(\d{1,9})\W*", re.I)
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0e-\x19\x1b-\x1f]")
+_PLAIN: Final = re.compile(r"[0-9eE+\-.,;\t\n]*")
+_PLAIN_NUMBER: Final = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?", re.ASCII)
+_HEADER_LINES: Final = 64
 _MANY_ROWS: Final = 128  # enough numbers to know how a file writes its decimals
 _RARE: Final = 0.01  # share of them that is as short by chance
 _LOOK: Final = 24  # cells of a line that tell what it is
@@ -68,9 +71,12 @@ def read_text(data: bytes, name: str) -> Reading:
         SpectrumError: binary, no table of numbers, a row that is cut short or holds anything but numbers, or
             columns that may be no shots.
     """
-    lines = _lines(data, name)
-    block = _collect(lines, *_sniff(lines, name), name)
-    _refuse_cut(block, ends=not lines[-1].strip(), name=name)
+    text = _text(data, name)
+    block = _plain_block(text)
+    if block is None:
+        lines = _lines(text, name)
+        block = _collect(lines, *_sniff(lines, name), name)
+    _refuse_cut(block, ends=not text.rpartition("\n")[2].strip(), name=name)
     matrix = _numbers(block, name)
     if block.labelled:
         labels = [row.split(block.sep, 1)[0] for row in block.rows]
@@ -107,11 +113,51 @@ def _decode(data: bytes) -> str:
         return data.decode("latin-1")
 
 
-def _lines(data: bytes, name: str) -> list[str]:
+def _text(data: bytes, name: str) -> str:
     text = _without_padding(_decode(data))
     if _CONTROL.search(text):
         raise SpectrumError(f"{name}: is binary: export the spectrum as text, such as csv")
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _plain_block(text: str) -> _Block | None:
+    """All of a plain table: a short header, then equally long rows of numbers; None if it is not one.
+
+    Most files are plain; then no line need be looked at by itself, which takes most of the time.
+    """
+    if '"' in text or not text.endswith("\n"):
+        return None
+    start, header = 0, []
+    for line in text.split("\n", _HEADER_LINES)[:_HEADER_LINES]:
+        sep = next((sep for sep in "\t;," if sep in line and _is_plain_row(line, sep)), None)
+        if sep is not None:
+            break
+        if _STARTS_AS_ROW.match(line):
+            return None
+        header.append(line)
+        start += len(line) + 1
+    else:
+        return None
+    body = text[start:]
+    if not _PLAIN.fullmatch(body) or any(empty in body for empty in (sep + sep, sep + "\n", "\n" + sep)):
+        return None
+    raw = np.frombuffer(body.encode("ascii"), dtype=np.uint8)
+    seps = np.diff(np.cumsum(raw == ord(sep))[np.flatnonzero(raw == ord("\n"))], prepend=0)
+    if len(seps) < MIN_CHANNELS or len(seps) > MAX_CHANNELS or (seps != seps[0]).any():
+        return None
+    cleaned = [_clean(line, sep) for line in header]
+    lines = range(len(header) + 1, len(header) + 1 + len(seps))
+    return _Block(
+        sep, int(seps[0]) + 1, False, [line for line in cleaned if line], body[:-1].split("\n"), list(lines)
+    )
+
+
+def _is_plain_row(line: str, sep: str) -> bool:
+    return all(map(_PLAIN_NUMBER.fullmatch, line.split(sep)))
+
+
+def _lines(text: str, name: str) -> list[str]:
+    lines = text.split("\n")
     if len(lines) > 2 * MAX_CHANNELS:
         raise SpectrumError(f"{name}: {len(lines)} lines, at most {MAX_CHANNELS} channels can be read")
     return _without_stamps(_unquoted(lines, name) if '"' in text else lines)

@@ -247,6 +247,30 @@ def test_an_array_may_not_claim_more_than_it_holds() -> None:
         read_spectrum(greedy)
 
 
+@given(st.data())
+def test_plain_tables_are_read_alike_by_the_fast_way_and_the_other(data: st.DataObject) -> None:
+    numbers = st.floats(-1e6, 1e6).map(lambda value: f"{value:.{data.draw(st.integers(0, 4))}f}")
+    sep, shots = data.draw(st.sampled_from([",", ";", "\t"])), data.draw(st.integers(1, 3))
+    header = data.draw(st.sampled_from(["", "# x\n", "Unit: nm\n\n"])) + sep.join(
+        ["wavelength_nm", *(f"shot {shot}" for shot in range(shots))]
+    )
+    rows = [sep.join([f"{300 + row}", *(data.draw(numbers) for _ in range(shots))]) for row in range(20)]
+    broken = data.draw(st.sampled_from([None, None, "", "x", "1e999", "1,5", "1" + sep + "2"]))
+    if broken is not None:
+        rows[data.draw(st.integers(1, 19))] = f"310{sep}{broken}"
+    text = "\n".join([header, *rows, ""])
+    said = [outcome(text), outcome(text + "# a remark keeps this from being plain\n")]
+    assert said[0] == said[1]
+
+
+def outcome(text: str) -> object:
+    try:
+        spectrum = read_spectrum(text.encode(), "x")
+    except SpectrumError as error:
+        return str(error).replace(": is the file cut short?", "")
+    return spectrum.wavelength_nm.tolist(), spectrum.shots.tolist()
+
+
 @given(st.binary(max_size=400))
 def test_any_bytes(data: bytes) -> None:
     read_or_refuse(data)
