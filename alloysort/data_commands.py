@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
 from rich.console import Console
@@ -17,6 +17,8 @@ from alloysort_datasets.errors import AlloysortError
 
 if TYPE_CHECKING:
     from alloysort_datasets.table.split import Shares
+
+SHOWN: Final = 20  # files left out that are named on the terminal
 
 app = typer.Typer(name="data", help="Make, bring in, check and split piece tables.", no_args_is_help=True)
 
@@ -28,26 +30,43 @@ def import_(
     skip_faulty: Annotated[
         bool, typer.Option("--skip-faulty", help="Leave out pieces with a fault and import the rest.")
     ] = False,
+    mapped: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map", metavar="family=FILE", help="CSV of foreign labels or folder names and their families."
+        ),
+    ] = None,
 ) -> None:
     """Turn photos, spectra of any common layout and CSV labels into a piece table.
 
-    Files that share a folder and stem are one piece; a folder named as a family gives the family; labels.csv
-    overrides. Every fault is named; exit 1 if there is any, unless --skip-faulty.
+    Files that share a folder and stem are one piece, known by their bytes; a folder named as a family gives
+    the family, an alloy its family where none is said; labels.csv overrides. Every fault and every file left
+    out is named; exit 1 if there is a fault, unless --skip-faulty.
     """
-    from alloysort_datasets.table.importer import import_pieces
+    from alloysort_datasets.table.importer import LEFT_OUT, Words, import_pieces
 
+    words = Words(_mapped_families(mapped or []), _family_of_alloy)
     console = Console(stderr=True)
     with _progress(console) as bar:
         task = bar.add_task("import", total=None)
         report = import_pieces(
-            source, out, skip_faulty, lambda done, total: bar.update(task, completed=done, total=total)
+            source,
+            out,
+            skip_faulty,
+            lambda done, total: bar.update(task, completed=done, total=total),
+            words,
         )
     for fault in report.faults:
         typer.echo(str(fault), err=True)
     if report.ignored_columns:
         typer.echo(f"labels.csv: columns left out: {', '.join(report.ignored_columns)}", err=True)
-    if report.left_out:
-        typer.echo(f"{report.left_out} files left out: neither photo nor spectrum of a piece", err=True)
+    for left_out in report.left_out[:SHOWN]:
+        typer.echo(str(left_out), err=True)
+    if len(report.left_out) > SHOWN:
+        where = f", all in {out / LEFT_OUT}" if report.written else ""
+        typer.echo(f"and {len(report.left_out) - SHOWN} more files left out{where}", err=True)
+    if report.from_alloy:
+        typer.echo(f"family taken from the alloy for {report.from_alloy} pieces", err=True)
     if not report.written:
         typer.echo(f"{len(report.faults)} faults, nothing written", err=True)
         raise typer.Exit(1)
@@ -56,6 +75,28 @@ def import_(
         f"{report.instruments} instruments"
         + (f", {len(report.faults)} faults skipped" if report.faults else "")
     )
+
+
+def _family_of_alloy(designation: str) -> str | None:
+    from alloysort_datasets.alloys.registry import find_alloy
+    from alloysort_datasets.errors import AlloyError
+
+    try:
+        return find_alloy(designation).family
+    except AlloyError:
+        return None
+
+
+def _mapped_families(settings: list[str]) -> dict[str, str]:
+    from alloysort_datasets.table.importer import read_families
+
+    families: dict[str, str] = {}
+    for setting in settings:
+        key, _, file = setting.partition("=")
+        if key != "family" or not file:
+            raise typer.BadParameter(f"--map {setting!r}: must be family=FILE")
+        families |= read_families(Path(file))
+    return families
 
 
 @app.command()

@@ -138,6 +138,11 @@ def _critical_chunks(data: bytes) -> bytes:
     return b"".join(kept)
 
 
+def is_picture(start: bytes) -> bool:
+    """Whether the first bytes of a file are those of a JPEG or PNG."""
+    return start.startswith((_JPEG, _PNG))
+
+
 def encode_jpeg(rgb: NDArray[np.uint8], quality: int = 92) -> bytes:
     """(height, width, 3) uint8 RGB as JPEG bytes; quality 1-100.
 

@@ -2,16 +2,18 @@
 
 The convention:
 
-- Files in one folder that share a stem are one piece: `6xxx/0017.jpg` and `6xxx/0017.csv`. Photos are .jpg,
-  .jpeg, .png; spectra any format of `spectrum_file`. The piece's id is that path without its suffix.
-- A folder named as a family gives the family of the files right in it.
+- Files in one folder that share a stem are one piece: `6xxx/0017.jpg` and `6xxx/0017.csv`. Photos are JPEG or
+  PNG, spectra any format of `readers.spectrum`, both known by their bytes, whatever their suffix. The piece's
+  id is that path without its suffix. What is neither is left out and named with the reason.
+- The nearest folder above that is named as a family gives the family; `families` may map other names to one.
 - A piece right in the top folder or in a folder named as a family is a batch of its own; any other folder is
   the batch of the pieces in it, unless labels say more. Put views of one object into one such folder
   (`yard/object-7/`) or give them one `batch`, so that they never part between splits.
 - `labels.csv` at the top, where there is one, lists the pieces: one row each, files it does not name are left
-  out and counted. Columns, in any order and case: `file`, `image` or `spectrum` (a path below the folder, or
+  out and named. Columns, in any order and case: `file`, `image` or `spectrum` (a path below the folder, or
   a bare name that occurs once), `piece_id`, `family` (or `label`), `alloy`, `batch` (or `block`), `mass_g`,
-  `split`, `source`, and elements in wt% (`Si`, `Mg`, ...). An empty cell is unknown. A named file brings the
+  `split`, `source`, and elements in wt% (`Si`, `Mg`, ...). An empty cell is unknown; a family that only the
+  alloy tells is taken from it. A named file brings the
   file of the same stem and folder along. Other columns are left out and named in the report.
 - One instrument per distinct wavelength axis, named by it. Its resolution is not in the files: it is taken as
   2.5 times the median channel spacing (a line that a spectrometer resolves spans two to three pixels); its
@@ -27,7 +29,7 @@ import math
 import os
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, cast
@@ -37,7 +39,7 @@ import numpy as np
 from alloysort_datasets.errors import DataError, TableError
 from alloysort_datasets.families import ELEMENTS, FAMILIES
 from alloysort_datasets.piece import SPLITS, Instrument, Piece, Split
-from alloysort_datasets.readers.picture import decode_image
+from alloysort_datasets.readers.picture import decode_image, is_picture
 from alloysort_datasets.readers.spectrum import SUFFIXES, read_spectrum
 from alloysort_datasets.spectrum import Spectrum
 from alloysort_datasets.table.check import Fault
@@ -45,6 +47,7 @@ from alloysort_datasets.table.sides import Sides
 from alloysort_datasets.table.store import TableWriter
 
 LABELS: Final = "labels.csv"
+LEFT_OUT: Final = "left-out.txt"
 PHOTOS: Final = frozenset({".jpg", ".jpeg", ".png"})
 CHANNELS_PER_RESOLUTION: Final = 2.5
 
@@ -57,6 +60,34 @@ _ELEMENT: Final = {element.lower(): element for element in ELEMENTS}
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A file that is no part of any piece, and why."""
+
+    file: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: left out: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Words:
+    """What other people's words mean.
+
+    Attributes:
+        families: the family behind a foreign label or folder name.
+        family_of_alloy: the family of an alloy's designation, None where nobody knows it.
+    """
+
+    families: Mapping[str, str] = field(default_factory=dict)
+    family_of_alloy: Callable[[str], str | None] = lambda _: None
+
+    def family(self, label: str) -> str | None:
+        """The family that a label means, None where nobody knows."""
+        return label if label in FAMILIES else self.families.get(label)
+
+
+@dataclass(frozen=True)
 class ImportReport:
     """What came of an import.
 
@@ -65,7 +96,8 @@ class ImportReport:
         images, spectra: how many of the written have one.
         instruments: distinct wavelength axes.
         faults: everything that could not be imported; the pieces behind them were skipped.
-        left_out: files that are neither photo nor spectrum, or that labels.csv does not name.
+        left_out: files that are neither photo nor spectrum, or not named by labels.csv, with the reason.
+        from_alloy: pieces whose family was taken from their alloy.
         ignored_columns: of labels.csv.
         written: whether the table exists.
     """
@@ -75,7 +107,8 @@ class ImportReport:
     spectra: int
     instruments: int
     faults: tuple[Fault, ...]
-    left_out: int
+    left_out: tuple[LeftOut, ...]
+    from_alloy: int
     ignored_columns: tuple[str, ...]
     written: bool
 
@@ -96,6 +129,7 @@ class _Plan:
     split: Split | None = None
     mass_g: float | None = None
     composition: Mapping[str, float] | None = None
+    from_alloy: bool = False
 
 
 @dataclass
@@ -105,7 +139,9 @@ class _Tree:
     root: Path
     groups: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
     by_name: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
-    others: int = 0
+    photos: set[Path] = field(default_factory=set)
+    left_out: list[LeftOut] = field(default_factory=list)
+    words: Words = field(default_factory=Words)
 
     def folder(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
@@ -113,12 +149,18 @@ class _Tree:
     def key(self, path: Path) -> str:
         return path.relative_to(self.root).with_suffix("").as_posix()
 
+    def family(self, folder: Path) -> str | None:
+        """That of the nearest folder above that is named as one."""
+        parts = reversed(folder.relative_to(self.root).parts)
+        return next(filter(None, map(self.words.family, parts)), None)
+
 
 def import_pieces(
     source: Path,
     out: Path,
     skip_faulty: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    words: Words | None = None,
 ) -> ImportReport:
     """Turn a folder, by the convention above, into a piece table.
 
@@ -129,6 +171,7 @@ def import_pieces(
         out: the table to be; must not exist, or be empty.
         skip_faulty: leave out the pieces that have a fault, and write the rest.
         progress: called with pieces done and pieces in all.
+        words: what foreign labels and alloys mean.
 
     Raises:
         TableError: the folder is missing or holds nothing to import, labels.csv cannot be read, or `out`
@@ -138,21 +181,56 @@ def import_pieces(
         raise TableError(f"{source}: is no folder")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise TableError(f"{out}: exists already: name a new folder")
-    tree = _scan(source)
+    tree = _scan(source, words or Words())
     labels = source / LABELS
     ignored: tuple[str, ...] = ()
     if labels.exists():
         rows, ignored = _read_labels(labels)
-        plans, faults = _plan_rows(tree, labels, rows)
+        plans, faults, claimed = _plan_rows(tree, labels, rows)
+        tree.left_out += [
+            LeftOut(str(path), f"{LABELS} does not name it")
+            for path in sorted({path for paths in tree.groups.values() for path in paths} - claimed)
+        ]
     else:
         plans, faults = _plan_tree(tree)
     if not plans and not faults:
         raise TableError(f"{source}: holds no photo ({', '.join(sorted(PHOTOS))}) and no spectrum")
-    return _write(plans, faults, out, skip_faulty, progress, _left_out(tree, plans), ignored)
+    return _write(plans, faults, out, skip_faulty, progress, tuple(tree.left_out), ignored)
 
 
-def _scan(source: Path) -> _Tree:
-    tree = _Tree(source)
+def read_families(path: Path) -> dict[str, str]:
+    """A CSV of foreign labels and their families, one pair a row, with or without a row of titles.
+
+    Raises:
+        TableError: it cannot be read, a row is no pair, a family is unknown, or a label has two.
+    """
+    rows = list(enumerate(_csv_rows(path), 1))
+    families: dict[str, str] = {}
+    for line, cells in rows:
+        if len(cells) != 2:
+            raise TableError(f"{path}: line {line}: {len(cells)} cells, must be a label and its family")
+        label, family = cells
+        if line == 1 and family.lower() == "family":
+            continue
+        if family not in FAMILIES:
+            raise TableError(f"{path}: line {line}: {family!r} is none of {', '.join(FAMILIES)}")
+        if families.setdefault(label, family) != family:
+            raise TableError(f"{path}: line {line}: {label!r} is {families[label]} already")
+    return families
+
+
+def _csv_rows(path: Path) -> list[list[str]]:
+    text = _label_text(path)
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+    except csv.Error as error:
+        raise TableError(f"{path}: {error}") from None
+    return [[cell.strip() for cell in cells] for cells in rows if any(cell.strip() for cell in cells)]
+
+
+def _scan(source: Path, words: Words) -> _Tree:
+    tree = _Tree(source, words=words)
     try:
         paths = sorted(path for path in source.rglob("*") if path.is_file())
     except OSError as error:
@@ -160,12 +238,33 @@ def _scan(source: Path) -> _Tree:
     for path in paths:
         if path == source / LABELS:
             continue
-        if path.suffix.lower() in PHOTOS | SUFFIXES and not path.name.startswith("."):
+        reason = "is hidden" if path.name.startswith(".") else _reason_to_leave(tree, path)
+        if reason is None:
             tree.groups[tree.key(path)].append(path)
             tree.by_name[path.name].append(path)
         else:
-            tree.others += 1
+            tree.left_out.append(LeftOut(str(path), reason))
     return tree
+
+
+def _reason_to_leave(tree: _Tree, path: Path) -> str | None:
+    """None for a photo or spectrum: by its bytes or, so that its fault is named later, by its suffix."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+    except OSError as error:
+        return error.strerror or str(error)
+    suffix = path.suffix.lower()
+    if is_picture(start) or (suffix in PHOTOS and not is_picture(start)):
+        tree.photos.add(path)
+        return None
+    if suffix in SUFFIXES:
+        return None
+    try:
+        read_spectrum(path)
+    except DataError as error:
+        return f"neither photo nor spectrum: {_without(path, error)}"
+    return None
 
 
 def _plan_tree(tree: _Tree) -> tuple[list[_Plan], list[Fault]]:
@@ -181,16 +280,16 @@ def _plan_tree(tree: _Tree) -> tuple[list[_Plan], list[Fault]]:
 def _plan(tree: _Tree, key: str, paths: Sequence[Path], **chosen: Path) -> _Plan:
     """The piece of one stem; `chosen` settles which of several files is its image or spectrum."""
     folder = paths[0].parent
-    photos = [path for path in paths if path.suffix.lower() in PHOTOS]
-    spectra = [path for path in paths if path.suffix.lower() in SUFFIXES]
+    photos = [path for path in paths if path in tree.photos]
+    spectra = [path for path in paths if path not in tree.photos]
     return _Plan(
         piece_id=key,
-        batch=key if folder == tree.root or folder.name in FAMILIES else tree.folder(folder),
+        batch=key if folder == tree.root or tree.words.family(folder.name) else tree.folder(folder),
         file=str(paths[0]),
         image=chosen.get("image") or _only(photos, "photos"),
         spectrum=chosen.get("spectrum") or _only(spectra, "spectra"),
         source=tree.root.resolve().name,
-        family=folder.name if folder.name in FAMILIES else None,
+        family=tree.family(folder),
     )
 
 
@@ -203,12 +302,7 @@ def _only(paths: Sequence[Path], what: str) -> Path | None:
 
 def _read_labels(path: Path) -> tuple[list[tuple[int, dict[str, str]]], tuple[str, ...]]:
     """Rows of labels.csv with their line, keys in lower case; and the columns nobody knows."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise TableError(f"{path}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise TableError(f"{path}: must be UTF-8 text") from None
+    text = _label_text(path)
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
@@ -227,6 +321,15 @@ def _read_labels(path: Path) -> tuple[list[tuple[int, dict[str, str]]], tuple[st
     return [(line, _cells(path, line, keys, cells)) for line, cells in rows], ignored
 
 
+def _label_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise TableError(f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise TableError(f"{path}: must be UTF-8 text") from None
+
+
 def _key(title: str) -> str:
     word = title.strip().lower()
     return _ELEMENT.get(word, _ALIASES.get(word, word))
@@ -240,19 +343,34 @@ def _cells(path: Path, line: int, keys: Sequence[str], cells: Sequence[str]) -> 
 
 def _plan_rows(
     tree: _Tree, labels: Path, rows: Iterable[tuple[int, dict[str, str]]]
-) -> tuple[list[_Plan], list[Fault]]:
+) -> tuple[list[_Plan], list[Fault], set[Path]]:
+    """The pieces of the rows, what is wrong with rows, and the files that rows claim, faulty ones too."""
     plans: list[_Plan] = []
     faults: list[Fault] = []
+    claimed: set[Path] = set()
+    strangers: dict[str, list[int]] = defaultdict(list)
     sides = Sides()
     for line, cells in rows:
         problems: list[tuple[str, str]] = []
         plan = _plan_row(tree, str(labels), line, cells, problems)
+        if "family" in cells and tree.words.family(cells["family"]) is None:
+            strangers[cells["family"]].append(line)
         if plan is not None:
+            claimed |= {path for path in (plan.image, plan.spectrum) if path is not None}
             problems += sides.add(plan.piece_id, plan.source, plan.batch, plan.split, f"row {line}")
         faults += [Fault(str(labels), line, key, message) for key, message in problems]
-        if plan is not None and not problems:
+        if plan is not None and not problems and cells.get("family") not in strangers:
             plans.append(plan)
-    return plans, faults
+    return plans, [*_unknown_families(str(labels), strangers), *faults], claimed
+
+
+def _unknown_families(file: str, strangers: Mapping[str, Sequence[int]]) -> Iterator[Fault]:
+    """Each unknown label once, with how many rows have it; the known families once."""
+    known = f"none of {', '.join(FAMILIES)}: map it, see --map"
+    for label, rows in strangers.items():
+        count = f" (in {len(rows)} rows)" if len(rows) > 1 else ""
+        yield Fault(file, rows[0], "family", f"{label!r}{count} is {known}")
+        known = "no family either"
 
 
 def _plan_row(
@@ -268,20 +386,32 @@ def _plan_row(
     said: dict[str, Any] = {
         key: cells[key] for key in ("piece_id", "batch", "source", "alloy") if key in cells
     }
-    for key, known in (("family", FAMILIES), ("split", SPLITS)):
-        if key in cells:
-            said[key] = cells[key]
-            if cells[key] not in known:
-                problems.append((key, f"{cells[key]!r} is none of {', '.join(known)}"))
+    if "family" in cells:
+        said["family"] = tree.words.family(cells["family"])
+    if "split" in cells:
+        said["split"] = cells["split"]
+        if cells["split"] not in SPLITS:
+            problems.append(("split", f"{cells['split']!r} is none of {', '.join(SPLITS)}"))
     numbers = {key: _number(key, cells[key], problems) for key in ("mass_g", *ELEMENTS) if key in cells}
     shares = {element: share for element, share in numbers.items() if element != "mass_g"}
     if sum(shares.values()) > 101:
         problems.append(("composition", f"sums to {sum(shares.values()):.2f} wt%, at most 101 is possible"))
     if plan is None:
         return None
-    return replace(
+    plan = replace(
         plan, file=file, row=line, mass_g=numbers.get("mass_g"), composition=shares or None, **said
     )
+    return _with_family_of_alloy(plan, tree.words, problems)
+
+
+def _with_family_of_alloy(plan: _Plan, words: Words, problems: list[tuple[str, str]]) -> _Plan:
+    family = None if plan.alloy is None else words.family_of_alloy(plan.alloy)
+    if family is None or family == plan.family:
+        return plan
+    if plan.family is not None:
+        problems.append(("alloy", f"{plan.alloy!r} is {family}, yet the family is {plan.family}"))
+        return plan
+    return replace(plan, family=family, from_alloy=True)
 
 
 def _files_of_row(tree: _Tree, cells: Mapping[str, str]) -> _Plan:
@@ -293,11 +423,13 @@ def _files_of_row(tree: _Tree, cells: Mapping[str, str]) -> _Plan:
         return _plan(tree, key, tree.groups[key])
     chosen = {key: path for key, path in named.items() if key != "file"}
     if "file" in named:
-        kind = "image" if named["file"].suffix.lower() in PHOTOS else "spectrum"
+        kind = "image" if named["file"] in tree.photos else "spectrum"
         chosen.setdefault(kind, named["file"])
-    for key, suffixes in (("image", PHOTOS), ("spectrum", SUFFIXES)):
-        if key in chosen and chosen[key].suffix.lower() not in suffixes:
-            raise TableError(f"{chosen[key].name!r} is no {key}: must end in {', '.join(sorted(suffixes))}")
+    for key, path in chosen.items():
+        if (path in tree.photos) != (key == "image"):
+            raise TableError(
+                f"{path.name!r} is no {key} but {'a picture' if key == 'spectrum' else 'a spectrum'}"
+            )
     key = tree.key(next(iter(named.values())))
     return _plan(tree, key, tree.groups[key], **chosen)
 
@@ -326,19 +458,13 @@ def _number(key: str, cell: str, problems: list[tuple[str, str]]) -> float:
     return max(number, 0.0)
 
 
-def _left_out(tree: _Tree, plans: Iterable[_Plan]) -> int:
-    files = {path for paths in tree.groups.values() for path in paths}
-    used = {path for plan in plans for path in (plan.image, plan.spectrum) if path is not None}
-    return tree.others + len(files - used)
-
-
 def _write(
     plans: Sequence[_Plan],
     faults: list[Fault],
     out: Path,
     skip_faulty: bool,
     progress: Callable[[int, int], None] | None,
-    left_out: int,
+    left_out: tuple[LeftOut, ...],
     ignored: tuple[str, ...],
 ) -> ImportReport:
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
@@ -353,12 +479,17 @@ def _write(
                         writer.add(instruments[piece.instrument])
                     writer.write(piece)
                     counts.update(
-                        pieces=1, images=int(piece.image is not None), spectra=int(piece.spectra is not None)
+                        pieces=1,
+                        images=int(piece.image is not None),
+                        spectra=int(piece.spectra is not None),
+                        from_alloy=int(plan.from_alloy),
                     )
                 if progress is not None:
                     progress(done, len(plans))
         written = counts["pieces"] > 0 and (skip_faulty or not faults)
         if written:
+            if left_out:
+                (part / LEFT_OUT).write_text("".join(f"{file}\n" for file in left_out), encoding="utf-8")
             _publish(part, out)
         else:
             counts.clear()
@@ -371,6 +502,7 @@ def _write(
         instruments=len(instruments),
         faults=tuple(faults),
         left_out=left_out,
+        from_alloy=counts["from_alloy"],
         ignored_columns=ignored,
         written=written,
     )
@@ -425,7 +557,11 @@ def _read_photo(path: Path) -> bytes:
 
 
 def _file_fault(path: Path, error: DataError) -> Fault:
-    return Fault(str(path), None, "", str(error).removeprefix(f"{' '.join(str(path).split())}: "))
+    return Fault(str(path), None, "", _without(path, error))
+
+
+def _without(path: Path, error: DataError) -> str:
+    return str(error).removeprefix(f"{' '.join(str(path).split())}: ")
 
 
 def _instrument(spectrum: Spectrum) -> Instrument:

@@ -54,6 +54,7 @@ INSTRUMENT_SCHEMA: Final = pa.schema(
 )
 REQUIRED: Final = ("piece_id", "source", "batch")
 
+_GROUP_ROWS: Final = 32  # the least rows of a group that ends where the split changes
 _BATCH_BYTES: Final = 32 * 2**20  # what a writer holds before it writes a row group
 _WORDS: Final = [name for name in SCHEMA.names if SCHEMA.field(name).type == pa.string()]
 
@@ -228,14 +229,19 @@ def read_pieces(
     """
     for folder in [folders] if isinstance(folders, Path) else folders:
         for path in piece_files(folder):
-            for first, batch in read_batches(path, _wanted(columns), batch_rows):
+            for first, batch in read_batches(path, _wanted(columns), batch_rows, split):
                 yield from _batch_pieces(path, first, batch, split)
 
 
 def read_batches(
-    path: Path, columns: Sequence[str] | None = None, batch_rows: int = ROWS_PER_BATCH
+    path: Path,
+    columns: Sequence[str] | None = None,
+    batch_rows: int = ROWS_PER_BATCH,
+    split: Split | None = None,
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Record batches of one piece file in the table's types, each with the number of its first row.
+
+    With a split, only those of row groups that hold it; they hold other pieces too.
 
     Raises:
         TableError: the file is unreadable, or a column is missing or of another type.
@@ -247,12 +253,22 @@ def read_batches(
             if missing:
                 raise TableError(f"{path}: column {missing[0]!r} is missing")
             first = 0
-            for batch in file.iter_batches(batch_rows, columns=wanted):
-                batch.validate(full=True)  # offsets and UTF-8 of a damaged file
-                yield first, _as_declared(path, batch, wanted)
-                first += batch.num_rows
+            for group in range(file.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                if split is None or split in _splits_of(file, group):
+                    begin = first
+                    for batch in file.iter_batches(batch_rows, row_groups=[group], columns=wanted):
+                        batch.validate(full=True)  # offsets and UTF-8 of a damaged file
+                        yield begin, _as_declared(path, batch, wanted)
+                        begin += batch.num_rows
+                first += rows
     except (OSError, pa.ArrowException) as error:
         raise TableError(f"{path}: unreadable: {_one_line(error)}") from None
+
+
+def _splits_of(file: pq.ParquetFile, group: int) -> set[str | None]:
+    """The splits in a row group, read without its other columns."""
+    return set(pc.unique(file.read_row_group(group, ["split"])["split"]).to_pylist())
 
 
 def piece_files(folder: Path) -> list[Path]:
@@ -394,6 +410,8 @@ class _Shard:
             raise TableError(f"{path}: {error.strerror or error}") from None
 
     def write(self, piece: Piece) -> None:
+        if len(self._pieces) >= _GROUP_ROWS and piece.split != self._pieces[-1].split:
+            self._flush()  # so that who reads one split may skip the groups of the others
         self._pieces.append(piece)
         self.rows += 1
         self._bytes += len(piece.image or b"") + (0 if piece.spectra is None else piece.spectra.nbytes)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 from alloysort_datasets.errors import DataError, TableError
 from alloysort_datasets.piece import Piece
 from alloysort_datasets.table.check import check_table
-from alloysort_datasets.table.importer import import_pieces
+from alloysort_datasets.table.importer import Words, import_pieces, read_families
 from alloysort_datasets.table.store import read_instruments, read_pieces
 
 SPECTRUM = "\n".join(f"{200 + index / 2},{index % 7},{2 * (index % 7)}" for index in range(20))
+VENDORS = Path(__file__).parents[2] / "cases" / "import_vendor_suffixes"
 OTHER_AXIS = "\n".join(f"{300 + index}\t{index % 5}" for index in range(30))
 
 
@@ -41,7 +43,10 @@ def test_folders_and_stems(scrap: Path, tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
     report = import_pieces(scrap, tmp_path / "out", progress=lambda done, total: calls.append((done, total)))
     assert (report.pieces, report.images, report.spectra, report.instruments) == (3, 2, 2, 2)
-    assert (report.left_out, report.faults, report.written) == (1, (), True)
+    assert [Path(left.file).name for left in report.left_out] == ["notes.md"]
+    assert "neither photo nor spectrum: no rows of numbers" in report.left_out[0].reason
+    assert (tmp_path / "out" / "left-out.txt").read_text() == f"{report.left_out[0]}\n"
+    assert (report.faults, report.written) == ((), True)
     assert calls == [(1, 3), (2, 3), (3, 3)]
     pieces = imported(tmp_path / "out")
     assert list(pieces) == ["6xxx/a", "6xxx/b", "yard/a"]
@@ -76,7 +81,7 @@ def test_labels_decide(scrap: Path, tmp_path: Path) -> None:
         encoding="utf-8",
     )
     report = import_pieces(scrap, tmp_path / "out")
-    assert (report.pieces, report.left_out, report.ignored_columns) == (2, 2, ("remark",))
+    assert (report.pieces, len(report.left_out), report.ignored_columns) == (2, 2, ("remark",))
     pieces = imported(tmp_path / "out")
     piece = pieces["6xxx/a"]
     assert (piece.family, piece.alloy, piece.batch, piece.mass_g) == ("5xxx", "5083", "heap-1", 120.5)
@@ -148,6 +153,65 @@ def test_two_photos_of_one_stem(scrap: Path, tmp_path: Path, build_picture: Call
     assert import_pieces(scrap, tmp_path / "out").pieces == 1
 
 
+def test_the_format_is_known_by_the_bytes(tmp_path: Path) -> None:
+    report = import_pieces(VENDORS, tmp_path / "out")
+    assert (report.pieces, report.spectra, report.left_out, report.faults) == (4, 4, (), ())
+    assert {piece.family for piece in imported(tmp_path / "out").values()} == {"6xxx"}
+
+
+def test_a_photo_of_a_wrong_suffix_is_a_photo(
+    scrap: Path, tmp_path: Path, build_picture: Callable[..., bytes]
+) -> None:
+    (scrap / "6xxx" / "d.csv").write_bytes(build_picture())
+    import_pieces(scrap, tmp_path / "out")
+    piece = imported(tmp_path / "out")["6xxx/d"]
+    assert piece.image is not None
+    assert piece.spectra is None
+
+
+def test_a_fault_of_a_row_leaves_its_files_named_as_its_own(scrap: Path, tmp_path: Path) -> None:
+    (scrap / "labels.csv").write_text("file,split\nb.PNG,sometimes\na.txt,\na.csv,\n")
+    report = import_pieces(scrap, tmp_path / "out", skip_faulty=True)
+    assert [fault.key for fault in report.faults] == ["split"]
+    assert [Path(left.file).name for left in report.left_out] == ["notes.md"]
+
+
+def test_the_nearest_folder_named_as_a_family_counts(scrap: Path, tmp_path: Path) -> None:
+    (scrap / "6xxx" / "object-7").mkdir()
+    (scrap / "6xxx" / "object-7" / "view.csv").write_text(SPECTRUM)
+    (scrap / "alu cast" / "x").mkdir(parents=True)
+    (scrap / "alu cast" / "x" / "view.csv").write_text(SPECTRUM)
+    import_pieces(scrap, tmp_path / "out", words=Words({"alu cast": "cast-AlSi"}))
+    pieces = imported(tmp_path / "out")
+    view = pieces["6xxx/object-7/view"]
+    assert (view.family, view.batch) == ("6xxx", "6xxx/object-7")
+    assert pieces["alu cast/x/view"].family == "cast-AlSi"
+
+
+def test_an_alloy_gives_its_family_and_may_not_contradict_one(scrap: Path, tmp_path: Path) -> None:
+    words = Words(family_of_alloy={"5083": "5xxx", "2024": "2xxx"}.get)
+    (scrap / "labels.csv").write_text("file,alloy,family\na.txt,5083,\nb.PNG,2024,6xxx\na.csv,nobody's,\n")
+    report = import_pieces(scrap, tmp_path / "out", skip_faulty=True, words=words)
+    assert (report.pieces, report.from_alloy) == (2, 1)
+    assert [str(fault.message) for fault in report.faults] == ["'2024' is 2xxx, yet the family is 6xxx"]
+    assert imported(tmp_path / "out")["yard/a"].family == "5xxx"
+    assert imported(tmp_path / "out")["6xxx/a"].alloy == "nobody's"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("alu,aluminium\n", "line 1: 'aluminium' is none of 1xxx"),
+        ("alu,1xxx\nalu,2xxx\n", "line 2: 'alu' is 1xxx already"),
+        ("alu\n", "line 1: 1 cells, must be a label and its family"),
+    ],
+)
+def test_refuses_maps(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "map.csv").write_text(text)
+    with pytest.raises(TableError, match=says):
+        read_families(tmp_path / "map.csv")
+
+
 @pytest.mark.parametrize(
     ("labels", "says"),
     [
@@ -179,8 +243,21 @@ def test_real_photos_by_their_labels(shared_data: Path, tmp_path: Path) -> None:
     strangers = [row for row in (photos / "labels.csv").read_text().split()[1:] if ",copper," not in row]
     report = import_pieces(photos, tmp_path / "out")
     assert not report.written  # 'aluminium', 'pcb', ... are no families of ours
-    assert len(report.faults) == len(strangers) > 0
-    assert {fault.key for fault in report.faults} == {"family"}
+    labels = Counter(row.split(",")[1] for row in strangers)
+    assert [fault.key for fault in report.faults] == ["family"] * len(labels)
+    for label, count in labels.items():
+        assert any(f"{label!r} (in {count} rows)" in fault.message for fault in report.faults)
+    assert sum("1xxx" in fault.message for fault in report.faults) == 1
+
+
+def test_foreign_labels_are_mapped(shared_data: Path, tmp_path: Path) -> None:
+    photos = shared_data / "images" / "ewaste"
+    labels = {row.split(",")[1] for row in (photos / "labels.csv").read_text().split()[1:]}
+    (tmp_path / "map.csv").write_text(
+        "label,family\n" + "".join(f"{label},other-metal\n" for label in labels)
+    )
+    report = import_pieces(photos, tmp_path / "out", words=Words(read_families(tmp_path / "map.csv")))
+    assert (report.written, report.pieces) == (True, 199)
 
 
 def test_real_spectra(shared_data: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from alloysort_datasets.errors import TableError
 from alloysort_datasets.families import ELEMENTS, FAMILIES
 from alloysort_datasets.piece import SPLITS, Instrument, Piece
+from alloysort_datasets.table import store
 from alloysort_datasets.table.store import (
     SCHEMA,
     TableWriter,
@@ -288,3 +290,23 @@ def test_damaged_files_raise_only_table_errors(
             read_instruments(Path(folder))
         except TableError as error:
             assert "\n" not in str(error)  # noqa: PT017 (most damage goes unnoticed, no error is fine)
+
+
+def test_who_reads_one_split_does_not_read_the_groups_of_the_others(
+    tmp_path: Path, build_piece: Pieces, build_instrument: Instruments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces = [build_piece(n, split="test" if 40 <= n < 80 else "train") for n in range(120)]
+    write_pieces(tmp_path, pieces, [build_instrument()])
+    seen: list[tuple[int, int]] = []
+    read = store.read_batches
+
+    def watched(*arguments: Any, **options: Any) -> Iterator[tuple[int, pa.RecordBatch]]:
+        for first, batch in read(*arguments, **options):
+            seen.append((first, batch.num_rows))
+            yield first, batch
+
+    monkeypatch.setattr(store, "read_batches", watched)
+    assert [piece.piece_id for piece in read_pieces(tmp_path, split="test")] == [
+        f"piece-{n:04d}" for n in range(40, 80)
+    ]
+    assert seen == [(40, 40)]
