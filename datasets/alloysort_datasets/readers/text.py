@@ -139,11 +139,13 @@ def _plain_block(text: str) -> _Block | None:
     else:
         return None
     body = text[start:]
-    if not _PLAIN.fullmatch(body) or any(empty in body for empty in (sep + sep, sep + "\n", "\n" + sep)):
+    if not _PLAIN.fullmatch(body):
         return None
     raw = np.frombuffer(body.encode("ascii"), dtype=np.uint8)
-    seps = np.diff(np.cumsum(raw == ord(sep))[np.flatnonzero(raw == ord("\n"))], prepend=0)
-    if len(seps) < MIN_CHANNELS or len(seps) > MAX_CHANNELS or (seps != seps[0]).any():
+    marks = np.flatnonzero((raw == ord(sep)) | (raw == ord("\n")))
+    seps = np.diff(np.flatnonzero(raw[marks] == ord("\n")), prepend=-1) - 1
+    empty_cell = (np.diff(marks, prepend=-1) == 1).any()
+    if empty_cell or not MIN_CHANNELS <= len(seps) <= MAX_CHANNELS or (seps != seps[0]).any():
         return None
     cleaned = [_clean(line, sep) for line in header]
     lines = range(len(header) + 1, len(header) + 1 + len(seps))
