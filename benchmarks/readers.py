@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/readers.py
 
-A csv of 2,600 channels x 6 shots with one line of titles, 122 kB; 50 readings each, alternating. "remark" is the
-same file with a remark at its end, so that it is no plain table and goes the careful way.
+A csv of 2,600 channels x 6 shots with one line of titles, 122 kB; 50 readings each, alternating. "remark" is
+the same file with a remark at its end, so that it is no plain table and goes the careful way.
 
 Seen on 2 cores of an AMD EPYC, Python 3.11.7, numpy 2.4.6, pyarrow 26.0.1; median (10th-90th percentile):
 
