@@ -16,6 +16,7 @@ PACKAGES = (
     "alloysort_models",
     "alloysort_datasets",
 )
+WORDS = {"datasets/errors", "datasets/families", "datasets/elements", "datasets", "models", "inference"}
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "house.md"
 ARROW = re.compile(r"^ +(\S+) --> (\S+)$", re.MULTILINE)
 
