@@ -45,7 +45,8 @@ def import_(
     """
     from alloysort_datasets.table.importer import LEFT_OUT, Words, import_pieces
 
-    words = Words(_mapped_families(mapped or []), _family_of_alloy)
+    maps = _map_files(mapped or [])
+    words = Words(_mapped_families(maps), _family_of_alloy, tuple(maps))
     console = Console(stderr=True)
     with _progress(console) as bar:
         task = bar.add_task("import", total=None)
@@ -87,15 +88,20 @@ def _family_of_alloy(designation: str) -> str | None:
         return None
 
 
-def _mapped_families(settings: list[str]) -> dict[str, str]:
-    from alloysort_datasets.table.importer import read_families
-
-    families: dict[str, str] = {}
+def _map_files(settings: list[str]) -> list[Path]:
     for setting in settings:
         key, _, file = setting.partition("=")
         if key != "family" or not file:
             raise typer.BadParameter(f"--map {setting!r}: must be family=FILE")
-        families |= read_families(Path(file))
+    return [Path(setting.partition("=")[2]) for setting in settings]
+
+
+def _mapped_families(files: list[Path]) -> dict[str, str]:
+    from alloysort_datasets.table.importer import read_families
+
+    families: dict[str, str] = {}
+    for file in files:
+        families |= read_families(file)
     return families
 
 

@@ -77,10 +77,12 @@ class Words:
     Attributes:
         families: the family behind a foreign label or folder name.
         family_of_alloy: the family of an alloy's designation, None where nobody knows it.
+        files: where they were read from; they are no pieces, should they lie among those.
     """
 
     families: Mapping[str, str] = field(default_factory=dict)
     family_of_alloy: Callable[[str], str | None] = lambda _: None
+    files: tuple[Path, ...] = ()
 
     def family(self, label: str) -> str | None:
         """The family that a label means, None where nobody knows."""
@@ -141,6 +143,7 @@ class _Tree:
     by_name: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
     photos: set[Path] = field(default_factory=set)
     left_out: list[LeftOut] = field(default_factory=list)
+    claimed: set[Path] = field(default_factory=set)
     words: Words = field(default_factory=Words)
 
     def folder(self, path: Path) -> str:
@@ -186,10 +189,10 @@ def import_pieces(
     ignored: tuple[str, ...] = ()
     if labels.exists():
         rows, ignored = _read_labels(labels)
-        plans, faults, claimed = _plan_rows(tree, labels, rows)
+        plans, faults = _plan_rows(tree, labels, rows)
         tree.left_out += [
             LeftOut(str(path), f"{LABELS} does not name it")
-            for path in sorted({path for paths in tree.groups.values() for path in paths} - claimed)
+            for path in sorted({path for paths in tree.groups.values() for path in paths} - tree.claimed)
         ]
     else:
         plans, faults = _plan_tree(tree)
@@ -235,10 +238,12 @@ def _scan(source: Path, words: Words) -> _Tree:
         paths = sorted(path for path in source.rglob("*") if path.is_file())
     except OSError as error:
         raise TableError(f"{source}: {error.strerror or error}") from None
+    aside = {path.resolve() for path in (source / LABELS, *words.files)}
     for path in paths:
-        if path == source / LABELS:
+        if path.resolve() in aside:
             continue
-        reason = "is hidden" if path.name.startswith(".") else _reason_to_leave(tree, path)
+        hidden = any(part.startswith(".") for part in path.relative_to(source).parts)
+        reason = "is hidden" if hidden else _reason_to_leave(tree, path)
         if reason is None:
             tree.groups[tree.key(path)].append(path)
             tree.by_name[path.name].append(path)
@@ -343,11 +348,10 @@ def _cells(path: Path, line: int, keys: Sequence[str], cells: Sequence[str]) -> 
 
 def _plan_rows(
     tree: _Tree, labels: Path, rows: Iterable[tuple[int, dict[str, str]]]
-) -> tuple[list[_Plan], list[Fault], set[Path]]:
-    """The pieces of the rows, what is wrong with rows, and the files that rows claim, faulty ones too."""
+) -> tuple[list[_Plan], list[Fault]]:
+    """The pieces of the rows, and what is wrong with rows; the files of faulty ones are claimed too."""
     plans: list[_Plan] = []
     faults: list[Fault] = []
-    claimed: set[Path] = set()
     strangers: dict[str, list[int]] = defaultdict(list)
     sides = Sides()
     for line, cells in rows:
@@ -356,12 +360,12 @@ def _plan_rows(
         if "family" in cells and tree.words.family(cells["family"]) is None:
             strangers[cells["family"]].append(line)
         if plan is not None:
-            claimed |= {path for path in (plan.image, plan.spectrum) if path is not None}
+            tree.claimed |= {path for path in (plan.image, plan.spectrum) if path is not None}
             problems += sides.add(plan.piece_id, plan.source, plan.batch, plan.split, f"row {line}")
         faults += [Fault(str(labels), line, key, message) for key, message in problems]
         if plan is not None and not problems and cells.get("family") not in strangers:
             plans.append(plan)
-    return plans, [*_unknown_families(str(labels), strangers), *faults], claimed
+    return plans, [*_unknown_families(str(labels), strangers), *faults]
 
 
 def _unknown_families(file: str, strangers: Mapping[str, Sequence[int]]) -> Iterator[Fault]:
@@ -415,12 +419,15 @@ def _with_family_of_alloy(plan: _Plan, words: Words, problems: list[tuple[str, s
 
 
 def _files_of_row(tree: _Tree, cells: Mapping[str, str]) -> _Plan:
+    for key in _FILE_KEYS:
+        if key in cells:
+            tree.claimed.update(_candidates(tree, cells[key]))
     named = {key: _find(tree, cells[key]) for key in _FILE_KEYS if key in cells}
     if not named:
         key = cells.get("piece_id", "")
         if key not in tree.groups:
             raise TableError(f"{key!r} is no photo's or spectrum's path without its suffix: name its file")
-        return _plan(tree, key, tree.groups[key])
+        return _plan_claimed(tree, key)
     chosen = {key: path for key, path in named.items() if key != "file"}
     if "file" in named:
         kind = "image" if named["file"] in tree.photos else "spectrum"
@@ -431,14 +438,28 @@ def _files_of_row(tree: _Tree, cells: Mapping[str, str]) -> _Plan:
                 f"{path.name!r} is no {key} but {'a picture' if key == 'spectrum' else 'a spectrum'}"
             )
     key = tree.key(next(iter(named.values())))
-    return _plan(tree, key, tree.groups[key], **chosen)
+    return _plan_claimed(tree, key, **chosen)
 
 
-def _find(tree: _Tree, name: str) -> Path:
+def _plan_claimed(tree: _Tree, key: str, **chosen: Path) -> _Plan:
+    """The piece of a stem; where its files clash, the row that named it has claimed them all."""
+    try:
+        return _plan(tree, key, tree.groups[key], **chosen)
+    except TableError:
+        tree.claimed.update(tree.groups[key])
+        raise
+
+
+def _candidates(tree: _Tree, name: str) -> list[Path]:
+    """The files that a name may mean: a path below the folder, or a bare name."""
     relative = name.replace("\\", "/").removeprefix("./")
     candidates = tree.by_name.get(relative.rpartition("/")[2], [])
     exact = [path for path in candidates if path.relative_to(tree.root).as_posix() == relative]
-    found = exact or ([] if "/" in relative else candidates)
+    return exact or ([] if "/" in relative else candidates)
+
+
+def _find(tree: _Tree, name: str) -> Path:
+    found = _candidates(tree, name)
     if len(found) > 1:
         raise TableError(f"{name!r} is {len(found)} files: write the path below {tree.root}")
     if not found:

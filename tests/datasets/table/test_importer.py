@@ -176,6 +176,24 @@ def test_a_fault_of_a_row_leaves_its_files_named_as_its_own(scrap: Path, tmp_pat
     assert [Path(left.file).name for left in report.left_out] == ["notes.md"]
 
 
+def test_the_good_file_beside_an_absent_one_is_claimed_by_its_row(scrap: Path, tmp_path: Path) -> None:
+    (scrap / "labels.csv").write_text("image,spectrum\nabsent.jpg,a.csv\n,a.txt\nb.PNG,\na.jpg,\n")
+    report = import_pieces(scrap, tmp_path / "out", skip_faulty=True)
+    assert [fault.key for fault in report.faults] == ["image"]
+    assert [Path(left.file).name for left in report.left_out] == ["notes.md"]
+
+
+def test_what_hides_and_what_maps_is_no_piece(scrap: Path, tmp_path: Path) -> None:
+    (scrap / ".git").mkdir()
+    (scrap / ".git" / "z.csv").write_text(SPECTRUM)
+    (scrap / "map.csv").write_text("yard,steel\n")
+    words = Words(read_families(scrap / "map.csv"), files=(scrap / "map.csv",))
+    report = import_pieces(scrap, tmp_path / "out", words=words)
+    assert (report.pieces, report.faults) == (3, ())
+    assert {Path(left.file).name: left.reason for left in report.left_out}["z.csv"] == "is hidden"
+    assert imported(tmp_path / "out")["yard/a"].family == "steel"
+
+
 def test_the_nearest_folder_named_as_a_family_counts(scrap: Path, tmp_path: Path) -> None:
     (scrap / "6xxx" / "object-7").mkdir()
     (scrap / "6xxx" / "object-7" / "view.csv").write_text(SPECTRUM)
