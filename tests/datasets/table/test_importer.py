@@ -177,10 +177,10 @@ def test_a_fault_of_a_row_leaves_its_files_named_as_its_own(scrap: Path, tmp_pat
 
 
 def test_the_good_file_beside_an_absent_one_is_claimed_by_its_row(scrap: Path, tmp_path: Path) -> None:
-    (scrap / "labels.csv").write_text("image,spectrum\nabsent.jpg,a.csv\n,a.txt\nb.PNG,\na.jpg,\n")
+    (scrap / "labels.csv").write_text("image,spectrum\nabsent.jpg,a.csv\n,a.txt\nb.PNG,\n")
     report = import_pieces(scrap, tmp_path / "out", skip_faulty=True)
     assert [fault.key for fault in report.faults] == ["image"]
-    assert [Path(left.file).name for left in report.left_out] == ["notes.md"]
+    assert [Path(left.file).name for left in report.left_out] == ["notes.md", "a.jpg"]
 
 
 def test_what_hides_and_what_maps_is_no_piece(scrap: Path, tmp_path: Path) -> None:
