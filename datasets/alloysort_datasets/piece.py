@@ -103,6 +103,21 @@ class Piece:
                 raise TableError(f"piece {self.piece_id!r}: spectra without the name of their instrument")
 
 
+def instrument_of(piece: Piece, instruments: Mapping[str, Instrument]) -> Instrument | None:
+    """The instrument that a piece names; None where it names none.
+
+    Raises:
+        DataError: it names one that is not given.
+    """
+    if piece.instrument is None:
+        return None
+    if piece.instrument not in instruments:
+        raise DataError(
+            f"piece {piece.piece_id!r}: instrument {piece.instrument!r} is none of {sorted(instruments)}"
+        )
+    return instruments[piece.instrument]
+
+
 def sensed(piece: Piece, instruments: Mapping[str, Instrument]) -> Spectrum | None:
     """What the spectrometer saw of a piece; None where the laser hit nothing.
 
@@ -110,13 +125,9 @@ def sensed(piece: Piece, instruments: Mapping[str, Instrument]) -> Spectrum | No
         DataError: the piece names an instrument that is not given.
         SpectrumError: its spectra do not fit that instrument, or hold numbers that are not finite.
     """
-    if piece.spectra is None or piece.instrument is None:
+    instrument = instrument_of(piece, instruments)
+    if piece.spectra is None or instrument is None:
         return None
-    instrument = instruments.get(piece.instrument)
-    if instrument is None:
-        raise DataError(
-            f"piece {piece.piece_id!r}: instrument {piece.instrument!r} is none of {sorted(instruments)}"
-        )
     try:
         return Spectrum(instrument.wavelength_nm, piece.spectra, instrument.saturation_counts)
     except SpectrumError as error:

@@ -77,27 +77,44 @@ def require_axis(wavelength_nm: NDArray[np.float64], place: Place = "wavelength_
     """
     if wavelength_nm.ndim != 1:
         raise SpectrumError(f"wavelength_nm must be a vector, has shape {wavelength_nm.shape}")
-    channels = wavelength_nm.size
-    if not MIN_CHANNELS <= channels <= MAX_CHANNELS:
-        bound = f"{MIN_CHANNELS} or more" if channels < MIN_CHANNELS else f"at most {MAX_CHANNELS}"
-        raise SpectrumError(f"{channels} channels, a spectrum has {bound}")
+    require_channels(wavelength_nm.size)
     finite = np.isfinite(wavelength_nm)
     if not finite.all():
         at = int(np.argmin(finite))
         raise SpectrumError(f"{place(at)}: wavelength {wavelength_nm[at]} must be a finite number")
-    low, high = RANGE_NM
-    outside = (wavelength_nm < low) | (wavelength_nm > high)
-    if outside.any():
-        at = int(np.argmax(outside))
-        raise SpectrumError(
-            f"{place(at)}: wavelength {wavelength_nm[at]:g} nm lies outside {low:g}-{high:g} nm"
-        )
+    require_range(wavelength_nm, place)
     falls = np.flatnonzero(np.diff(wavelength_nm) <= 0)
     if falls.size:
         at = int(falls[0])
         raise SpectrumError(
             f"{place(at + 1)}: wavelength {wavelength_nm[at + 1]:g} nm after {wavelength_nm[at]:g} nm: "
             "they must increase strictly"
+        )
+
+
+def require_channels(channels: int) -> None:
+    """Refuse what has too few or too many channels for a spectrum.
+
+    Raises:
+        SpectrumError: it has.
+    """
+    if not MIN_CHANNELS <= channels <= MAX_CHANNELS:
+        bound = f"{MIN_CHANNELS} or more" if channels < MIN_CHANNELS else f"at most {MAX_CHANNELS}"
+        raise SpectrumError(f"{channels} channels, a spectrum has {bound}")
+
+
+def require_range(wavelength_nm: NDArray[np.float64], place: Place) -> None:
+    """Refuse (channels,) wavelengths outside 100-12000 nm, in whatever order.
+
+    Raises:
+        SpectrumError: one lies outside.
+    """
+    low, high = RANGE_NM
+    outside = (wavelength_nm < low) | (wavelength_nm > high)
+    if outside.any():
+        at = int(np.argmax(outside))
+        raise SpectrumError(
+            f"{place(at)}: wavelength {wavelength_nm[at]:g} nm lies outside {low:g}-{high:g} nm"
         )
 
 
@@ -138,8 +155,9 @@ def saturated(shots: NDArray[np.floating[Any]], ceiling: float = float("inf")) -
     if np.isfinite(ceiling):
         return np.asarray(shots >= ceiling)
     top = shots >= FLAT_TOP * shots.max(axis=1, keepdims=True)
-    run = top[:, 2:] & top[:, 1:-1] & top[:, :-2]
     full = np.zeros(shots.shape, dtype=np.bool_)
+    starts = shots.shape[1] - SATURATED_RUN + 1
+    run = np.logical_and.reduce([top[:, shift : starts + shift] for shift in range(SATURATED_RUN)])
     for shift in range(SATURATED_RUN):
-        full[:, shift : shots.shape[1] - SATURATED_RUN + 1 + shift] |= run
+        full[:, shift : starts + shift] |= run
     return full

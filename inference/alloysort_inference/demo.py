@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from alloysort_datasets.errors import DataError
-from alloysort_datasets.piece import Instrument, Piece, sensed
+from alloysort_datasets.piece import Instrument, Piece, instrument_of, sensed
 from alloysort_inference.log.store import DecisionLog
 from alloysort_inference.pipeline import Classifier, Upload
 from alloysort_inference.record import Record
@@ -148,10 +148,7 @@ def sort_piece(
     Raises:
         DataError: the piece names an instrument that is not given.
     """
-    if piece.instrument is not None and piece.instrument not in instruments:
-        raise DataError(
-            f"piece {piece.piece_id!r}: instrument {piece.instrument!r} is none of {sorted(instruments)}"
-        )
+    instrument_of(piece, instruments)  # a stranger ends the demonstration, a fault of the piece does not
     try:
         spectrum = sensed(piece, instruments)
         image = None if piece.image is None else Upload(f"image of {piece.piece_id}", piece.image)

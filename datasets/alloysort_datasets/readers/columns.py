@@ -44,12 +44,12 @@ _UNITS: Final = "% nm s ms us µs μs ns min h °c c k mm cm m px pixel hz khz m
 _SHOT_WORDS: Final = frozenset(_SHOT.split())
 _OTHER_WORDS: Final = frozenset(_OTHER.split())
 _OTHER_UNITS: Final = frozenset(_UNITS.split())
-_INVERSE_CM: Final = re.compile(
+INVERSE_CM: Final = re.compile(
     r"cm\s*\^?\(?\s*[-−⁻]\s*[1¹]|1\s*/\s*cm|per[\s_]*cm|wave\s*_?numb|kayser", re.I
 )
 _WORD: Final = r"(?<![a-z])(?:{})(?![a-z])"  # not inside another word
 _AXIS_NAMES: Final = (  # what an axis may be instead of a wavelength, and how to know it
-    ("in 1/cm", _INVERSE_CM),
+    ("in 1/cm", INVERSE_CM),
     ("a Raman shift", re.compile("raman|" + _WORD.format("shift"), re.I)),
     ("an energy", re.compile(r"electron\s*volt|energy|" + _WORD.format("[kmg]?ev|k?j"), re.I)),
     ("a frequency", re.compile("hertz|frequen|" + _WORD.format("[ptgmk]?hz"), re.I)),
@@ -92,13 +92,10 @@ class Title:
         units = re.findall(r"[\[(]([^\])]*)[\])]", text)
         return cls(re.sub(r"[\[(][^\])]*[\])]", " ", text).strip(), " ".join(units).strip())
 
-    def __str__(self) -> str:
-        return f"{self.words} [{self.unit}]" if self.unit else self.words
-
 
 def other_axis(text: str) -> str | None:
     """What an axis is by its name or unit, if that is no wavelength; None if nothing says so."""
-    if _IS_WAVELENGTH.search(text) and not _INVERSE_CM.search(text):
+    if _IS_WAVELENGTH.search(text) and not INVERSE_CM.search(text):
         return None
     return next((name for name, pattern in _AXIS_NAMES if pattern.search(text)), None)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from alloysort_datasets.errors import SpectrumError
 from alloysort_datasets.readers.columns import other_axis, untitled_shots
-from alloysort_datasets.spectrum import MAX_CHANNELS, MIN_CHANNELS, RANGE_NM, Spectrum
+from alloysort_datasets.spectrum import MIN_CHANNELS, RANGE_NM, Spectrum, require_channels, require_range
 
 _UNITS: Final = (  # (what the header says, factor to nm)
     (re.compile(r"(?<![a-z])nm(?![a-z])|nanomet", re.I), 1.0),
@@ -73,10 +74,14 @@ def finish(raw: Reading, name: str) -> Spectrum:
     Raises:
         SpectrumError: see `alloysort_datasets.readers.spectrum.read_spectrum`.
     """
-    _require_shape(raw, name)
+    with _named(name):
+        require_channels(raw.wavelength.size)
+    if len(raw.shots) == 0:
+        raise SpectrumError(f"{name}: wavelengths without counts: a column (or row) per shot must follow")
     _require_finite(raw, name)
     axis = raw.wavelength * _nm_per_unit(raw, name)
-    _require_range(axis, raw, name)
+    with _named(name):
+        require_range(axis, raw.place)
     _require_order(axis, raw, name)
     shots = raw.shots
     if axis[0] > axis[-1]:
@@ -89,14 +94,12 @@ def finish(raw: Reading, name: str) -> Spectrum:
     return Spectrum(np.ascontiguousarray(axis), counts)
 
 
-def _require_shape(raw: Reading, name: str) -> None:
-    channels = raw.wavelength.size
-    if channels < MIN_CHANNELS:
-        raise SpectrumError(f"{name}: {channels} channels, a spectrum has {MIN_CHANNELS} or more")
-    if channels > MAX_CHANNELS:
-        raise SpectrumError(f"{name}: {channels} channels, at most {MAX_CHANNELS} can be read")
-    if len(raw.shots) == 0:
-        raise SpectrumError(f"{name}: wavelengths without counts: a column (or row) per shot must follow")
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    try:
+        yield
+    except SpectrumError as error:
+        raise SpectrumError(f"{name}: {error}") from None
 
 
 def _require_finite(raw: Reading, name: str) -> None:
@@ -130,16 +133,6 @@ def _nm_per_unit(raw: Reading, name: str) -> float:
         f"{name}: wavelengths {low:g}-{high:g} could be nm or Å: name the unit in the header, "
         "as in 'wavelength_nm'"
     )
-
-
-def _require_range(axis: NDArray[np.float64], raw: Reading, name: str) -> None:
-    low, high = RANGE_NM
-    outside = (axis < low) | (axis > high)
-    if outside.any():
-        first = int(np.argmax(outside))
-        raise SpectrumError(
-            f"{name}: {raw.place(first)}: wavelength {axis[first]:g} nm lies outside {low:g}-{high:g} nm"
-        )
 
 
 def _require_order(axis: NDArray[np.float64], raw: Reading, name: str) -> None:

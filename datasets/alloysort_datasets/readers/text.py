@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alloysort_datasets.errors import SpectrumError
-from alloysort_datasets.readers.columns import choose_columns, is_other_label, is_wavelength
+from alloysort_datasets.readers.columns import INVERSE_CM, choose_columns, is_other_label, is_wavelength
 from alloysort_datasets.readers.raw import (
     Reading,
     from_matrix,
@@ -34,10 +34,10 @@ _LASER: Final = re.compile(r"laser|excitation|pump", re.I)
 _UNIT_LINE: Final = re.compile(  # 'Wavelength [nm]  Intensity', 'XUNITS= 1/CM', 'XAxis mode: Wavelengths'
     r"\W*(?:wave|lambda|λ|wl\b|raman|x[-_ ]?(?:axis|units?|label)|axis|abscissa|units?\b).*", re.I
 )
-_DIGIT_IN_UNIT: Final = re.compile(r"2\s*theta|1\s*/\s*cm|cm\s*\^?\(?\s*[-−⁻]\s*[1¹]", re.I)
+_DIGIT_IN_UNIT: Final = re.compile(r"2\s*theta|" + INVERSE_CM.pattern, re.I)
 _QUOTED: Final = re.compile(r'"([^"]*)"')
 _QUOTED_NUMBER: Final = re.compile(r"\s*[+-]?[\d.]*,[\d.,]*\d(?:e[+-]?\d+)?\s*", re.I)
-_THOUSANDS: Final = re.compile(r"\s*[+-]?\d{1,3}(?:,\d{3})+(?P<point>\.\d*)?\s*")
+_THOUSANDS: Final = re.compile(r"\s*[+-]?\d{1,3}(?:,\d{3})+(?:\.\d*)?\s*")
 _STAMP: Final = re.compile(  # a date with a time, or a time, and what parts it from the counts
     r"\s*(?:\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}[T\s,;]+)?\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?:\s*[AP]M)?\s*[\s;,]\s*",
     re.I,

@@ -207,12 +207,11 @@ def read_families(path: Path) -> dict[str, str]:
     Raises:
         TableError: it cannot be read, a row is no pair, a family is unknown, or a label has two.
     """
-    rows = list(enumerate(_csv_rows(path), 1))
     families: dict[str, str] = {}
-    for line, cells in rows:
+    for line, cells in _csv_rows(path):
         if len(cells) != 2:
             raise TableError(f"{path}: line {line}: {len(cells)} cells, must be a label and its family")
-        label, family = cells
+        label, family = (cell.strip() for cell in cells)
         if line == 1 and family.lower() == "family":
             continue
         if family not in FAMILIES:
@@ -222,14 +221,20 @@ def read_families(path: Path) -> dict[str, str]:
     return families
 
 
-def _csv_rows(path: Path) -> list[list[str]]:
-    text = _label_text(path)
-    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+def _csv_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """The rows that are not blank, each with its line; cells parted as in the first line."""
     try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise TableError(f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise TableError(f"{path}: must be UTF-8 text") from None
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        return [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except csv.Error as error:
-        raise TableError(f"{path}: {error}") from None
-    return [[cell.strip() for cell in cells] for cells in rows if any(cell.strip() for cell in cells)]
+        raise TableError(f"{path}: line {reader.line_num}: {error}") from None
 
 
 def _scan(source: Path, words: Words) -> _Tree:
@@ -260,7 +265,7 @@ def _reason_to_leave(tree: _Tree, path: Path) -> str | None:
     except OSError as error:
         return error.strerror or str(error)
     suffix = path.suffix.lower()
-    if is_picture(start) or (suffix in PHOTOS and not is_picture(start)):
+    if is_picture(start) or suffix in PHOTOS:
         tree.photos.add(path)
         return None
     if suffix in SUFFIXES:
@@ -307,15 +312,7 @@ def _only(paths: Sequence[Path], what: str) -> Path | None:
 
 def _read_labels(path: Path) -> tuple[list[tuple[int, dict[str, str]]], tuple[str, ...]]:
     """Rows of labels.csv with their line, keys in lower case; and the columns nobody knows."""
-    text = _label_text(path)
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    try:
-        header = next(reader, [])
-        rows = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
-    except csv.Error as error:
-        raise TableError(f"{path}: line {reader.line_num}: {error}") from None
+    (_, header), *rows = _csv_rows(path) or [(1, [])]
     keys = [_key(title) for title in header]
     doubles = [key for key, count in Counter(keys).items() if count > 1 and key]
     if doubles:
@@ -324,15 +321,6 @@ def _read_labels(path: Path) -> tuple[list[tuple[int, dict[str, str]]], tuple[st
         raise TableError(f"{path}: line 1: needs a column piece_id, {', '.join(_FILE_KEYS)}")
     ignored = tuple(key for key in keys if key and key not in _KEYS and key not in ELEMENTS)
     return [(line, _cells(path, line, keys, cells)) for line, cells in rows], ignored
-
-
-def _label_text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise TableError(f"{path}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise TableError(f"{path}: must be UTF-8 text") from None
 
 
 def _key(title: str) -> str:
