@@ -167,7 +167,10 @@ def simulate(
         typer.Option(help="Spectrometer: mixed, random, compact, three-channel, broadband, echelle, mini."),
     ] = "mixed",
     mix: Annotated[str, typer.Option(help="Scrap stream: balanced, zorba, twitch.")] = "balanced",
-    shots: Annotated[int, typer.Option(help="Laser pulses a piece.", min=1)] = 3,
+    shots: Annotated[int, typer.Option(help="Laser pulses a piece, in order.", min=1)] = 8,
+    strangers: Annotated[
+        float, typer.Option(help="Share of pieces of matter that no family describes.", min=0, max=1)
+    ] = 0.0,
     fixed: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Fix a condition, as defocus_mm=2.5; repeatable."),
@@ -179,7 +182,7 @@ def simulate(
     from alloysort_datasets.simulate import simulate as run
 
     conditions = dict(_condition(setting) for setting in fixed or ())
-    simulation = Simulation(pieces, seed, cast(Any, images), preset, mix, shots, conditions)
+    simulation = Simulation(pieces, seed, cast(Any, images), preset, mix, shots, strangers, conditions)
     with _progress(Console(stderr=True)) as bar:
         task = bar.add_task("simulate", total=pieces)
         for done in run(out, simulation, workers or os.cpu_count() or 1):

@@ -17,6 +17,7 @@ from typing import Final, Literal, get_args
 
 import numpy as np
 
+from alloysort_datasets.alloys.strangers import sample_stranger
 from alloysort_datasets.alloys.stream import MIXES, sample_material, to_elements
 from alloysort_datasets.errors import DataError, TableError
 from alloysort_datasets.imagery.paint import paint_image
@@ -29,13 +30,17 @@ from alloysort_datasets.table.store import write_instruments, write_shard
 
 Images = Literal["none", "fast"]
 
-BATCH_PIECES: Final = 40
-SHARD_BATCHES: Final = 10
+SIMULATOR_VERSION: Final = 2  # raise it when the same seed would give other pieces
+BATCH_PIECES: Final = 10  # of one unit: errors of a model lie with units, so a table should hold many
+SHARD_BATCHES: Final = 40
 SPLIT_OF_TENTH: Final[tuple[Split, ...]] = ("train",) * 8 + ("calibration", "test")
 MISSED_PIECE: Final = 0.02  # no shot hit; likewise no picture taken
 IMAGE_PX: Final = 128
 MEDIAN_MASS_G: Final = 25.0
 SIMULATION_FILE: Final = "simulation.json"
+# What a random stream is for; each piece's stand behind its number
+_UNIT, _EXPOSURE, _PIECES = range(3)
+_MATTER, _PULSE, _CAMERA, _BESIDE, _STRANGER = range(5)
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,9 @@ class Simulation:
         images: "none" or "fast" (painted without a renderer).
         preset: of the spectrometer, one of `spectrometer.PRESETS`.
         mix: of the scrap stream, one of `scrap.MIXES`.
-        shots: laser pulses a piece.
+        shots: laser pulses a piece, in order: the first ones clean it.
+        strangers: share of the pieces that are materials no family describes, see `alloys.strangers`; they
+            carry the condition `stranger` 1, and those of the test split hold elements kept from the others.
         conditions: fixed ones by name, see `conditions.Conditions`; all else is as it would be without them.
 
     Raises:
@@ -60,7 +67,8 @@ class Simulation:
     images: Images = "fast"
     preset: str = "mixed"
     mix: str = "balanced"
-    shots: int = 3
+    shots: int = 8
+    strangers: float = 0.0
     conditions: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -68,6 +76,8 @@ class Simulation:
             raise TableError(
                 f"pieces {self.pieces} and shots {self.shots} must be 1 or more, seed {self.seed} 0 or more"
             )
+        if not 0 <= self.strangers <= 1:
+            raise TableError(f"strangers {self.strangers:g} must be a share from 0 to 1")
         for name, value, known in (
             ("images", self.images, get_args(Images)),
             ("preset", self.preset, PRESETS),
@@ -129,13 +139,13 @@ def simulate(out: Path, simulation: Simulation, workers: int = 1) -> Iterator[in
 def open_batch(simulation: Simulation, batch: int) -> Spectrometer:
     """A batch's spectrometer."""
     name = f"{simulation.preset}-{simulation.seed}-{batch:05d}"
-    return draw_spectrometer(simulation.preset, name, np.random.default_rng([simulation.seed, batch]))
+    return draw_spectrometer(simulation.preset, name, _stream(simulation, batch, _UNIT))
 
 
 def simulate_batch(simulation: Simulation, batch: int) -> Iterator[Piece]:
     """The pieces of one batch."""
     unit = open_batch(simulation, batch)
-    exposure = reference_exposure(unit, np.random.default_rng([simulation.seed, batch, 0]))
+    exposure = reference_exposure(unit, _stream(simulation, batch, _EXPOSURE))
     first = batch * BATCH_PIECES
     for number in range(first, min(first + BATCH_PIECES, simulation.pieces)):
         yield _simulate_piece(simulation, batch, number, unit, exposure)
@@ -144,10 +154,15 @@ def simulate_batch(simulation: Simulation, batch: int) -> Iterator[Piece]:
 def _simulate_piece(
     simulation: Simulation, batch: int, number: int, unit: Spectrometer, exposure: float
 ) -> Piece:
-    piece, pulse, camera, beside = (
-        np.random.default_rng([simulation.seed, batch, 1 + number, sense]) for sense in range(4)
+    piece, pulse, camera, beside, other = (
+        _stream(simulation, batch, _PIECES, number, sense)
+        for sense in (_MATTER, _PULSE, _CAMERA, _BESIDE, _STRANGER)
     )
+    split = SPLIT_OF_TENTH[batch % len(SPLIT_OF_TENTH)]
     material = sample_material(piece, mix=MIXES[simulation.mix])
+    stranger = bool(other.random() < simulation.strangers)
+    if stranger:
+        material = sample_stranger(other, held_out=split == "test")
     missed, unseen = piece.random(2) < MISSED_PIECE
     mass_g = float(MEDIAN_MASS_G * np.exp(piece.normal(0, 0.9)))
     shots = None
@@ -157,6 +172,9 @@ def _simulate_piece(
         if conditions.neighbour_share > 0:
             neighbour = sample_material(beside, mix=MIXES[simulation.mix]).composition
         shots = fire(material.composition, unit, conditions, simulation.shots, exposure, pulse, neighbour)
+    told = {} if shots is None else {**shots.conditions}
+    if simulation.strangers:
+        told["stranger"] = float(stranger)
     image = None
     if simulation.images == "fast" and not (unseen and shots is not None):
         image = encode_jpeg(paint_image(material.family, material.alloy, material.kind, camera, IMAGE_PX))
@@ -164,7 +182,7 @@ def _simulate_piece(
         piece_id=f"sim-{simulation.seed}-{number:07d}",
         source=f"alloysort simulation, preset {simulation.preset}, images {simulation.images}",
         batch=f"sim-{simulation.seed}-{batch:05d}",
-        split=SPLIT_OF_TENTH[batch % len(SPLIT_OF_TENTH)],
+        split=split,
         family=material.family,
         alloy=material.alloy,
         composition=to_elements(material.composition),
@@ -172,14 +190,19 @@ def _simulate_piece(
         image=image,
         spectra=None if shots is None else shots.counts,
         instrument=None if shots is None else unit.instrument.name,
-        conditions={} if shots is None else shots.conditions,
+        conditions=told,
     )
+
+
+def _stream(simulation: Simulation, *key: int) -> np.random.Generator:
+    """A random stream of its own for every key: numpy makes [7] and [7, 0] one, a spawn key does not."""
+    return np.random.default_rng(np.random.SeedSequence(simulation.seed, spawn_key=key))
 
 
 def _write(out: Path, simulation: Simulation, shard: int) -> int:
     batches = range(shard * SHARD_BATCHES, min((shard + 1) * SHARD_BATCHES, simulation.batches))
     pieces = (piece for batch in batches for piece in simulate_batch(simulation, batch))
-    return write_shard(_shard_file(out, shard), pieces)
+    return write_shard(_shard_file(out, shard), pieces, SIMULATOR_VERSION)
 
 
 def _shard_file(out: Path, shard: int) -> Path:
@@ -194,7 +217,7 @@ def _shard_pieces(simulation: Simulation, shard: int) -> int:
 def _claim(out: Path, simulation: Simulation) -> None:
     """Write down what is made here, so that a folder never mixes two simulations."""
     told = out / SIMULATION_FILE
-    wanted = json.dumps(asdict(simulation), indent=2) + "\n"
+    wanted = json.dumps({"simulator": SIMULATOR_VERSION, **asdict(simulation)}, indent=2) + "\n"
     try:
         out.mkdir(parents=True, exist_ok=True)
         if told.exists():

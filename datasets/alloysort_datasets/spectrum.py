@@ -16,7 +16,8 @@ MAX_CHANNELS: Final = 1_000_000
 MAX_SHOTS: Final = 100_000
 RANGE_NM: Final = (100.0, 12_000.0)  # vacuum ultraviolet to thermal infrared
 
-GAP: Final = 8.0  # a spacing this many times the median one is a gap between stitched channels
+GAP: Final = 8.0  # a spacing this many times those beside it is a gap between stitched channels
+_BESIDE: Final = 5  # spacings on either side whose median counts
 FLAT_TOP: Final = 0.995  # of a shot's maximum; a true line is that flat only if over 24 channels wide
 SATURATED_RUN: Final = 3  # channels side by side
 
@@ -142,7 +143,12 @@ def require_counts(shots: NDArray[np.floating[Any]], channels: int) -> None:
 def gaps(wavelength_nm: NDArray[np.float64]) -> NDArray[np.bool_]:
     """(channels - 1,) true where two neighbours are so far apart that nothing was seen between them."""
     spacing = np.diff(wavelength_nm)
-    wide: NDArray[np.bool_] = spacing > GAP * np.median(spacing)
+    before = np.concatenate((spacing[1:2], spacing[:-1]))
+    after = np.concatenate((spacing[1:], spacing[-2:-1]))
+    wide: NDArray[np.bool_] = spacing > GAP * np.minimum(before, after)
+    for at in np.flatnonzero(wide):  # beside a fine arm, a coarse one's own spacing is none
+        beside = (spacing[max(at - _BESIDE, 0) : at], spacing[at + 1 : at + 1 + _BESIDE])
+        wide[at] = spacing[at] > GAP * max(float(np.median(some)) for some in beside if some.size)
     return wide
 
 

@@ -8,7 +8,7 @@ from alloysort_datasets import simulate as module
 from alloysort_datasets.errors import TableError
 from alloysort_datasets.simulate import SIMULATION_FILE, Simulation, simulate, simulate_batch
 from alloysort_datasets.table.check import check_table
-from alloysort_datasets.table.store import read_instruments, read_pieces, table_sha256
+from alloysort_datasets.table.store import read_instruments, read_pieces, simulator_of, table_sha256
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +71,7 @@ def test_a_folder_of_another_simulation_is_refused(tmp_path):
     [
         {"pieces": 0},
         {"shots": 0},
+        {"strangers": 1.5},
         {"seed": -1},
         {"images": "oil"},
         {"preset": "x"},
@@ -110,7 +111,12 @@ def test_a_fixed_condition_is_kept_and_leaves_all_else_of_the_pieces(tmp_path):
         assert (one.piece_id, one.alloy, one.composition) == (other.piece_id, other.alloy, other.composition)
         assert (one.mass_g, one.instrument) == (other.mass_g, other.instrument)
         if one.conditions:
-            assert other.conditions == {**one.conditions, "defocus_mm": 3.0}
+            assert _drawn(other) == {**_drawn(one), "defocus_mm": 3.0}
+
+
+def _drawn(piece):
+    """What was drawn: how deep the shots went follows from it."""
+    return {name: value for name, value in piece.conditions.items() if "metal_share" not in name}
 
 
 def _twins(plain, fixed, batch):
@@ -125,3 +131,38 @@ def test_workers_do_not_change_the_table(tmp_path, monkeypatch):
     list(simulate(tmp_path / "one", simulation, workers=1))
     list(simulate(tmp_path / "two", simulation, workers=2))
     assert table_sha256(tmp_path / "one") == table_sha256(tmp_path / "two")
+
+
+def test_instrument_exposure_and_pieces_are_independent():
+    simulation = Simulation(4, seed=3)
+    draws = [
+        module._stream(simulation, *key).random()
+        for key in ((0, 0), (0, 1), (0, 2), (0,), (1,), (0, 2, 0), (0, 2, 0, 0), (0, 2, 0, 1), (0, 2, 1, 0))
+    ]
+    assert len(set(draws)) == len(draws)
+    # Presets and random units are exposed alike: the draw that picks a unit does not set its exposure
+    picked, exposed = np.array(
+        [
+            [module._stream(simulation, batch, use).random() for use in (module._UNIT, module._EXPOSURE)]
+            for batch in range(2000)
+        ]
+    ).T
+    assert abs(np.corrcoef(picked, exposed)[0, 1]) < 0.07
+
+
+def test_strangers_are_told_and_those_of_the_test_split_hold_elements_of_their_own():
+    simulation = Simulation(80, seed=3, images="none", shots=1, strangers=1.0)
+    splits = set()
+    for batch in range(20):
+        for piece in simulate_batch(simulation, batch):
+            assert piece.conditions["stranger"] == 1
+            assert piece.family in ("other-metal", "non-metal")
+            splits.add(piece.split)
+    assert splits == {"train", "calibration", "test"}
+    plain = Simulation(8, seed=3, images="none", shots=1)
+    assert all("stranger" not in piece.conditions for piece in simulate_batch(plain, 0))
+
+
+def test_a_simulated_table_names_its_simulators_version(tmp_path):
+    list(simulate(tmp_path / "t", Simulation(2, seed=1, images="none", shots=1)))
+    assert simulator_of(tmp_path / "t") == module.SIMULATOR_VERSION

@@ -30,7 +30,12 @@ class Conditions:
         rayleigh_mm: defocus at which the spot has twice the area.
         plasma_temperature_k, electron_density_cm3: of the core in focus, at nominal energy.
         core_cm, shell_cm: lengths along the line of sight.
-        shell_temperature_ratio, shell_density_ratio: shell over core.
+        shell_temperature_ratio, shell_pressure_ratio: shell over core; near 1, for what is not in balance
+            of pressure moves until it is.
+        shell_air_share: of the shell's atoms that are air which the plume ran into, beyond the plume's own.
+        late_share: of the gate's time that sees the plasma's later stage; cooling, thinning: its temperature
+            and electron density over those of the earlier one.
+        continuum: over that of D'Ammando's formula: what the gate sees of the first, dense moments.
         air_share: of the plume's atoms in focus, at nominal energy; humidity: hydrogen in that air, wt%.
         collected: share of the light that reaches the spectrometer, relative.
         depth_um: of metal that a pulse in focus ablates, at the middle of the crater.
@@ -51,7 +56,12 @@ class Conditions:
     core_cm: float
     shell_cm: float
     shell_temperature_ratio: float
-    shell_density_ratio: float
+    shell_pressure_ratio: float
+    shell_air_share: float
+    late_share: float
+    cooling: float
+    thinning: float
+    continuum: float
     air_share: float
     humidity: float
     collected: float
@@ -86,7 +96,12 @@ RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "core_cm": (0.001, 1),
     "shell_cm": (0, 1),
     "shell_temperature_ratio": (0.3, 1),
-    "shell_density_ratio": (0.01, 1),
+    "shell_pressure_ratio": (0.1, 2),
+    "shell_air_share": (0, 0.99),
+    "late_share": (0, 1),
+    "cooling": (0.4, 1),
+    "thinning": (0.01, 1),
+    "continuum": (0.1, 30),
     "air_share": (0, 0.9),
     "humidity": (0, 2),
     "collected": (1e-3, 100),
@@ -165,9 +180,14 @@ def _draw_plasma(rng: Rng) -> dict[str, float]:
         "plasma_temperature_k": float(np.clip(rng.normal(10500, 2200), 6500, 18000)),
         "electron_density_cm3": float(np.clip(_lognormal(rng, 1e17, 0.7), 1e16, 8e17)),
         "core_cm": _loguniform(rng, 0.02, 0.25),
-        "shell_cm": _loguniform(rng, 0.005, 0.12),
+        "shell_cm": _loguniform(rng, 0.002, 0.05),
         "shell_temperature_ratio": float(rng.uniform(0.45, 0.85)),
-        "shell_density_ratio": _loguniform(rng, 0.03, 0.5),
+        "shell_pressure_ratio": float(rng.uniform(0.7, 1.0)),
+        "shell_air_share": float(rng.uniform(0.1, 0.95)),
+        "late_share": float(rng.uniform(0.2, 0.9) * (rng.random() < 0.7)),  # a short gate sees one stage
+        "cooling": float(rng.uniform(0.65, 0.95)),
+        "thinning": _loguniform(rng, 0.15, 0.7),
+        "continuum": float(np.clip(_lognormal(rng, 4.0, 0.9), 0.3, 30)),
         "air_share": float(np.clip(_lognormal(rng, 0.12, 0.9), 0, 0.7)),
         "humidity": float(rng.uniform(0.02, 0.3)),
         "collected": _lognormal(rng, 1.0, 0.3),

@@ -7,7 +7,7 @@ does so for all shots of a piece.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from alloysort_datasets.libs.atomic import DRY_AIR_WT_PCT, atomic_data
 from alloysort_datasets.libs.conditions import Conditions
 from alloysort_datasets.libs.layers import Coat
-from alloysort_datasets.libs.plasma import Zone, radiance
+from alloysort_datasets.libs.plasma import Zone, density_at, pressure, radiance
 from alloysort_datasets.libs.spectrometer import Spectrometer
 
 Floats = NDArray[np.float64]
@@ -102,20 +102,24 @@ def fire(
         neighbour: wt% of the next piece, on which part of the last spot may lie.
 
     Returns:
-        The counts; conditions holds all of `conditions` and how many shots missed or grazed the piece.
+        The counts; conditions holds all of `conditions`, how many shots missed or grazed the piece, and for
+        each shot k, from 1 on, `metal_share_k`: the share of the piece itself among the atoms it ablated.
     """
     jitter = _Jitter.draw(conditions, shots, rng)
     spots = _spots(composition, conditions, shots, rng, neighbour)
     fluence = _fluence(conditions, jitter)
-    ablated = _ablate(spots, conditions, jitter, fluence)
-    plumes = _mix(ablated, _air(conditions.humidity), _air_share(conditions, fluence)[:, None])
+    ablated, own = _ablate(spots, conditions, jitter, fluence)
+    if neighbour is not None:
+        own[-1] *= 1 - conditions.neighbour_share
+    air = _air(conditions.humidity)
+    plumes = _mix(ablated, air, _air_share(conditions, fluence)[:, None])
     light = exposure * _collected(conditions) * jitter.light * jitter.on_piece
     counts = []
     for plume, over_nominal, share in zip(plumes, fluence.tolist(), light.tolist(), strict=True):
-        core, shell = _zones(conditions, over_nominal)
-        seen = spectrometer.collect(radiance(plume, core, shell, spectrometer.grid_vac_nm))
+        seen = spectrometer.collect(_gated(plume, air, conditions, over_nominal, spectrometer.grid_vac_nm))
         counts.append(spectrometer.read(seen * share, rng))
     told = {"missed_shots": float(jitter.missed.sum()), "grazed_shots": float((jitter.on_piece < 1).sum())}
+    told |= {f"metal_share_{shot}": float(part) for shot, part in enumerate(own, 1)}
     return Shots(np.stack(counts), conditions.as_mapping() | told)
 
 
@@ -146,14 +150,22 @@ def _spots(
     return np.asarray(spots)
 
 
-def _ablate(spots: Floats, conditions: Conditions, jitter: _Jitter, fluence: Floats) -> Floats:
-    """(shots, elements) number fractions of what each shot brings up: layers, the material, the belt."""
+def _ablate(spots: Floats, conditions: Conditions, jitter: _Jitter, fluence: Floats) -> tuple[Floats, Floats]:
+    """What each shot brings up of layers, the material and the belt.
+
+    Returns:
+        (shots, elements) number fractions, and (shots,) the material's own share.
+    """
     hit = ~jitter.missed
     depth_um = conditions.depth_um * _depth(fluence)
     from_um = np.cumsum(depth_um * hit) - depth_um * hit
-    ablated = Coat(conditions).mix(spots, from_um, from_um + depth_um)
+    coat = Coat(conditions, spots.mean(axis=0))
+    ablated = coat.mix(spots, from_um, from_um + depth_um)
+    own = coat.shares(from_um, from_um + depth_um)[:, -1]
     belt_share = np.where(hit, GRAZED_BELT * (1 - jitter.on_piece), 1.0)
-    return _mix(ablated, _belt(), belt_share[:, None]) if belt_share.any() else ablated
+    if belt_share.any():
+        ablated = _mix(ablated, _belt(), belt_share[:, None])
+    return ablated, own * (1 - belt_share)
 
 
 def _spot_growth(conditions: Conditions) -> float:
@@ -184,18 +196,34 @@ def _air_share(conditions: Conditions, fluence: Floats) -> Floats:
     return np.asarray(1 / (1 + matter))
 
 
-def _zones(conditions: Conditions, fluence: float) -> tuple[Zone, Zone]:
+def _gated(
+    plume: Floats, air: Floats, conditions: Conditions, fluence: float, grid_vac_nm: Floats
+) -> NDArray[np.float32]:
+    """(points,) radiance that the gate sees: of the plasma as it opens, and of its later stage."""
+    outer = _mix(plume, air, conditions.shell_air_share)
+    early = radiance(plume, *_zones(plume, outer, conditions, fluence), grid_vac_nm, outer)
+    if conditions.late_share == 0:
+        return early
+    older = replace(
+        conditions,
+        plasma_temperature_k=conditions.plasma_temperature_k * conditions.cooling,
+        electron_density_cm3=conditions.electron_density_cm3 * conditions.thinning,
+        core_cm=conditions.core_cm * conditions.thinning ** (-1 / 3),  # of the same matter, spread out
+    )
+    late = radiance(plume, *_zones(plume, outer, older, fluence), grid_vac_nm, outer)
+    part = np.float32(conditions.late_share)
+    return (1 - part) * early + part * late
+
+
+def _zones(plume: Floats, outer: Floats, conditions: Conditions, fluence: float) -> tuple[Zone, Zone]:
+    """Core and shell; the shell, of matter `outer`, has its density from the balance of pressure."""
     core_k = max(conditions.plasma_temperature_k * fluence**TEMPERATURE_POWER, 4000.0)
     density = conditions.electron_density_cm3 * fluence**DENSITY_POWER
     longer = (fluence * _spot_growth(conditions)) ** LENGTH_POWER
-    return (
-        Zone(core_k, density, conditions.core_cm * longer),
-        Zone(
-            max(core_k * conditions.shell_temperature_ratio, 3500.0),
-            density * conditions.shell_density_ratio,
-            conditions.shell_cm * longer,
-        ),
-    )
+    core = Zone(core_k, density, conditions.core_cm * longer, conditions.continuum)
+    shell_k = max(core_k * conditions.shell_temperature_ratio, 3500.0)
+    shell_density = density_at(outer, shell_k, conditions.shell_pressure_ratio * pressure(plume, core))
+    return core, Zone(shell_k, shell_density, conditions.shell_cm * longer, conditions.continuum)
 
 
 def _collected(conditions: Conditions) -> float:

@@ -57,9 +57,20 @@ LAYERS: Final[Mapping[str, Layer]] = {
 }
 
 
+# How much of an element, over aluminium, an oxide film keeps of the alloy it grew from: silicon and the
+# phases of iron and manganese stay in it as particles; copper and zinc dissolve in part, magnesium too.
+# After Wernick, Pinner and Sheasby, The Surface Treatment and Finishing of Aluminium and its Alloys (1987),
+# which says which do; the numbers are estimates
+KEPT: Final[Mapping[str, float]] = {
+    "Si": 0.9, "Mn": 0.8, "Fe": 0.7, "Cr": 0.8, "Ti": 0.8, "Zr": 0.8, "V": 0.8, "Ni": 0.6, "Mg": 0.5,
+    "Zn": 0.4, "Cu": 0.3, "Pb": 0.5, "Bi": 0.5, "Sn": 0.5, "Li": 0.3,
+}  # fmt: skip
+
+
 # From the outside in; each is `<name>_um` thick. A paint is a mixture of the white and the dark one
 STACK: Final = ("moisture", "dirt", "oil", "paint", "anodising", "oxide", "zinc")
 PAINT: Final = STACK.index("paint")
+GROWN: Final = (STACK.index("anodising"), STACK.index("oxide"))
 
 
 class _Matter(NamedTuple):
@@ -75,9 +86,10 @@ class Coat:
 
     Args:
         conditions: how thick they are.
+        metal: (elements,) number fractions of what lies below, of which an oxide has grown.
     """
 
-    def __init__(self, conditions: Conditions) -> None:
+    def __init__(self, conditions: Conditions, metal: Floats) -> None:
         thickness = np.array([getattr(conditions, f"{name}_um") for name in STACK])
         self.bare = not thickness.any()
         matter = _matter() if thickness[PAINT] == 0 else _painted(conditions.paint_white)
@@ -85,6 +97,8 @@ class Coat:
         self._bounds_um = np.concatenate(([0.0], np.cumsum(thickness / matter.ease)))
         self._atoms = np.append(matter.mol_cm3 * matter.ease, METAL_MOL_CM3)
         self._fractions = matter.fractions
+        if thickness[list(GROWN)].any():
+            self._fractions = _grown(matter.fractions, metal)
 
     def shares(self, from_um: Floats, to_um: Floats) -> Floats:
         """(shots, layers + 1) shares of the atoms between two craters' bottoms, the metal's last.
@@ -131,6 +145,20 @@ def _painted(white: float) -> _Matter:
     share = white * matter.mol_cm3[PAINT] / mol_cm3[PAINT]
     fractions[PAINT] = share * matter.fractions[PAINT] + (1 - share) * dark
     return matter._replace(mol_cm3=mol_cm3, fractions=fractions)
+
+
+def _grown(fractions: Floats, metal: Floats) -> Floats:
+    """The layers' fractions with the alloy's own elements in its oxides."""
+    data = atomic_data()
+    aluminium = data.elements.index("Al")
+    if metal[aluminium] <= 0:
+        return fractions
+    kept = metal * np.array([KEPT.get(element, 0.0) for element in data.elements]) / metal[aluminium]
+    grown = fractions.copy()
+    for layer in GROWN:
+        film = fractions[layer] + fractions[layer, aluminium] * kept
+        grown[layer] = film / film.sum()
+    return grown
 
 
 def _fractions(layer: Layer) -> Floats:

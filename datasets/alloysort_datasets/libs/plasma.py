@@ -39,12 +39,14 @@ LOG_WIDEST: Final = np.float32(12)
 WIDEST: Final = np.float32(np.exp(12))  # grid points, more than any line's width
 BESIDE: Final = 2000  # grid points, 4 %: lines that far outside the grid reach into it with their wings
 HYDROGEN_POWER: Final = 0.68  # of the electron density; 0.67965 and 0.68116 for H alpha and H beta
+REFERENCE_CM3: Final = 1e17
+_FEWEST, _MOST, _HALVINGS = 1e13, 1e19, 12  # electrons per cm3, to 0.3 %
 BLUR: Final = 8.0  # grid points, less than any spectrometer's resolution: what a faint line is spread over
 
 
 @dataclass(frozen=True)
 class Zone:
-    """A uniform part of the plasma along the line of sight.
+    """A uniform part of the plasma along the line of sight; `continuum` multiplies its continuum.
 
     Raises:
         DataError: a value is outside 1,000-60,000 K, 1e13-1e20 per cm3, or the length is negative.
@@ -53,6 +55,7 @@ class Zone:
     temperature_k: float
     electron_density_cm3: float
     length_cm: float
+    continuum: float = 1.0
 
     def __post_init__(self) -> None:
         if not 1e3 <= self.temperature_k <= 6e4:
@@ -70,13 +73,20 @@ def emission_grid_nm(start_nm: float = 185.0, stop_nm: float = 1000.0) -> Floats
     return np.asarray(start_nm * np.exp(STEP * np.arange(nodes * NODE + 1)))
 
 
-def radiance(fractions: Floats, core: Zone, shell: Zone, grid_vac_nm: Floats | None = None) -> Light:
+def radiance(
+    fractions: Floats,
+    core: Zone,
+    shell: Zone,
+    grid_vac_nm: Floats | None = None,
+    shell_fractions: Floats | None = None,
+) -> Light:
     """Spectral radiance of the core seen through the shell.
 
     Args:
         fractions: (elements,) number fractions in the order of `atomic_data().elements`, summing to 1.
         core, shell: a shell of length 0 leaves a one-zone plasma.
         grid_vac_nm: (points,) from `emission_grid_nm`; the default is all of it.
+        shell_fractions: (elements,) where the shell is of other matter than the core.
 
     Returns:
         (points,) float32, W m-2 sr-1 nm-1.
@@ -90,7 +100,7 @@ def radiance(fractions: Floats, core: Zone, shell: Zone, grid_vac_nm: Floats | N
     if shell.length_cm > 0:
         behind = -np.expm1(-continuum) * source
         source = _planck(nodes, shell.temperature_k)
-        densities, columns = _columns(fractions, shell)
+        densities, columns = _columns(fractions if shell_fractions is None else shell_fractions, shell)
         continuum = _continuum_depth(densities, shell, nodes, source)
         # a line of depth t changes the light by t (source - light), which counts relative to the light
         floor = FAINT * behind / np.maximum(behind, source)
@@ -207,6 +217,35 @@ def populations(fractions: Floats, zone: Zone, data: AtomicData) -> tuple[Floats
     return densities, partition
 
 
+def pressure(fractions: Floats, zone: Zone) -> float:
+    """Particles per cm3, electrons too, times kelvin."""
+    densities, _ = populations(fractions, zone, atomic_data())
+    return float((densities.sum() + zone.electron_density_cm3) * zone.temperature_k)
+
+
+def density_at(fractions: Floats, temperature_k: float, wanted: float) -> float:
+    """Electrons per cm3 of matter of this temperature under a pressure, see `pressure`.
+
+    Halves the interval of its logarithm, for pressure grows with the electrons' density. The partition
+    functions are those of `REFERENCE_CM3`: they hardly change with it.
+    """
+    data = atomic_data()
+    _, partition = populations(fractions, Zone(temperature_k, REFERENCE_CM3, 0.0), data)
+    low, high = np.log(_FEWEST), np.log(_MOST)
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (low + high)
+        electrons = float(np.exp(middle))
+        lowering = ionisation_lowering_ev(temperature_k, electrons)
+        particles = _saha(
+            fractions, temperature_k, electrons, lowering, partition, data.ionisation_ev, data.first_species
+        )
+        if (particles.sum() + electrons) * temperature_k < wanted:
+            low = middle
+        else:
+            high = middle
+    return float(np.exp(0.5 * (low + high)))
+
+
 def ionisation_lowering_ev(temperature_k: float, electron_density_cm3: float) -> float:
     """Of a neutral, by Debye shielding: e^2 / (4 pi eps0 lambda_D); of charge z it is z + 1 times that.
 
@@ -276,7 +315,9 @@ def _continuum_depth(densities: Floats, zone: Zone, nodes_vac_nm: Floats, planck
     """(nodes,) free-free and free-bound optical depth: the emission coefficient over Planck's function."""
     charge2 = float(((atomic_data().species_stage - 1.0) ** 2 * densities).sum()) * 1e6
     electrons = zone.electron_density_cm3 * 1e6
-    per_m2 = CONTINUUM * electrons * charge2 / np.sqrt(zone.temperature_k) * zone.length_cm * 1e-2
+    per_m2 = (
+        zone.continuum * CONTINUUM * electrons * charge2 / np.sqrt(zone.temperature_k) * zone.length_cm * 1e-2
+    )
     depth: Floats = _continuum(nodes_vac_nm, zone.temperature_k, per_m2, planck)
     return depth
 

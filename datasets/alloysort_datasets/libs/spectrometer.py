@@ -49,6 +49,7 @@ class Spectrometer:
         counts_per_electron: gain from detected photons to counts.
         excess_noise: variance of the light's noise over that of its photons; 1 without an intensifier.
         stray, glow: share of the light that reaches every channel alike, and its part of the range.
+        dead: (channels,) those that always read 0.
     """
 
     instrument: Instrument
@@ -63,6 +64,7 @@ class Spectrometer:
     excess_noise: float
     stray: float
     glow: float
+    dead: NDArray[np.bool_]
 
     def __post_init__(self) -> None:
         low, high = self.true_nm.min(), self.true_nm.max()
@@ -112,6 +114,7 @@ class Spectrometer:
             self.dark_counts,
             self.instrument.saturation_counts,
         )
+        counts[self.dead] = 0.0
         return counts
 
 
@@ -198,7 +201,8 @@ def _assemble(
     axis = np.concatenate([arm.wavelength_nm for arm in arms])
     width_nm = np.concatenate([arm.width_nm for arm in arms])
     true = np.concatenate(true_nm)
-    steps = np.exp(rng.normal(0, 0.5, len(arms)))  # fibres, slits and exposures differ from arm to arm
+    # Fibres, slits and exposures differ from arm to arm: steps of up to tenfold where they meet
+    steps = np.exp(rng.uniform(-0.5, 0.5, len(arms)) * np.log(10))
     throughput = np.concatenate(
         [step * _efficiency(nm, rng) for step, nm in zip(steps, true_nm, strict=True)]
     )
@@ -224,6 +228,7 @@ def _assemble(
         excess_noise=INTENSIFIER_NOISE if intensified else 1.0,
         stray=np.exp(rng.uniform(np.log(1e-4), np.log(2e-2))),
         glow=np.exp(rng.uniform(np.log(1e-3), np.log(5e-2))),
+        dead=_dead(axis.size, rng),
     )
 
 
@@ -264,9 +269,23 @@ def _efficiency(nm: Floats, rng: Rng) -> Floats:
     return np.asarray(bell * ripple)
 
 
+def _dead(channels: int, rng: Rng) -> NDArray[np.bool_]:
+    """Of one unit in twelve a part that reads 0: masked pixels, an arm's unlit end."""
+    there, share, place = rng.random(3)
+    wide = int(channels * 0.12 * share)
+    start = int((channels - wide) * place)
+    dead = np.zeros(channels, dtype=bool)
+    dead[start : start + wide] = there < 1 / 12
+    return dead
+
+
 def _ultraviolet(nm: Floats, rng: Rng) -> Floats:
-    """What optics, fibre and air let through in the ultraviolet, and silicon still detects in the red."""
-    cut = 1 / (1 + np.exp(-(nm - rng.uniform(180, 225)) / rng.uniform(4, 12)))
+    """What optics, fibre and air let through in the ultraviolet, and silicon still detects in the red.
+
+    The cut-off is as wide as real spectra's: aluminium's lines from 226 to 266 nm are faint, beside 309 nm,
+    in most that we could compare with.
+    """
+    cut = 1 / (1 + np.exp(-(nm - rng.uniform(185, 290)) / rng.uniform(4, 20)))
     red = 1 / (1 + np.exp((nm - rng.uniform(880, 1000)) / rng.uniform(25, 50)))
     return np.asarray(np.clip(cut * red, 1e-3, None))
 
@@ -351,12 +370,13 @@ def random_spectrometer(name: str, rng: Rng) -> Spectrometer:
     inner = np.sort(rng.uniform(start + 25, stop - 25, count - 1))
     edges = np.concatenate(([start], inner, [stop]))
     width = np.exp(rng.uniform(np.log(0.05), np.log(0.8)))
+    fineness = np.exp(rng.uniform(-0.5, 0.5, count) * np.log(10))  # of an arm's pixels: up to 10:1
     bend = rng.uniform(-0.2, 0.2)
     arms = []
-    for low, high in pairwise(edges):
+    for (low, high), fine in zip(pairwise(edges), fineness, strict=True):
         low += 0.05 if rng.random() < 0.5 else min(rng.uniform(0.5, 25), 0.5 * (high - low))
-        pixels = max(int(channels / count), 128)
-        arms.append(_arm(low, high, pixels, width * rng.uniform(0.8, 1.25), rng, bend))
+        pixels = max(int(channels * fine / fineness.sum()), 128)
+        arms.append(_arm(low, high, pixels, width / fine**0.7 * rng.uniform(0.8, 1.25), rng, bend))
     return _stitch(name, arms, rng, 1.0, intensified=bool(rng.random() < 0.15))
 
 

@@ -53,6 +53,7 @@ INSTRUMENT_SCHEMA: Final = pa.schema(
     ]
 )
 REQUIRED: Final = ("piece_id", "source", "batch")
+SIMULATOR: Final = b"alloysort simulator"  # key of the parquet metadata: the version that made the pieces
 
 _GROUP_ROWS: Final = 32  # the least rows of a group that ends where the split changes
 _BATCH_BYTES: Final = 32 * 2**20  # what a writer holds before it writes a row group
@@ -145,14 +146,16 @@ def write_pieces(
     return count
 
 
-def write_shard(path: Path, pieces: Iterable[Piece]) -> int:
+def write_shard(path: Path, pieces: Iterable[Piece], simulator: int | None = None) -> int:
     """Write one `pieces-*.parquet`, complete or not at all; returns its rows. Replaces an older one.
+
+    `simulator` is the version of what made the pieces, None where they are real.
 
     Raises:
         TableError: the file cannot be written.
     """
     _make_folder(path.parent)
-    shard = _Shard(path)
+    shard = _Shard(path, simulator)
     try:
         for piece in pieces:
             shard.write(piece)
@@ -283,6 +286,22 @@ def piece_files(folder: Path) -> list[Path]:
     return files
 
 
+def simulator_of(folder: Path) -> int | None:
+    """The newest version of the simulator that made pieces of a table; None where they do not say.
+
+    Raises:
+        TableError: a file is missing or unreadable.
+    """
+    versions = []
+    for path in piece_files(folder):
+        try:
+            metadata = pq.read_schema(path).metadata or {}
+        except (OSError, pa.ArrowException) as error:
+            raise TableError(f"{path}: {_one_line(error)}") from None
+        versions.append(int(metadata.get(SIMULATOR, b"0")))
+    return max(versions) or None
+
+
 def read_instruments(folder: Path) -> dict[str, Instrument]:
     """The instruments of a table by name.
 
@@ -396,15 +415,16 @@ def spectra_shapes(column: pa.ListArray) -> tuple[NDArray[np.int64], NDArray[np.
 class _Shard:
     """One piece file in the making: rows gather to a row group, the file is renamed when complete."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, simulator: int | None = None) -> None:
         self.rows = 0
         self._path = path
         self._part = part_of(path)
         self._pieces: list[Piece] = []
         self._bytes = 0
         try:
+            schema = SCHEMA if simulator is None else SCHEMA.with_metadata({SIMULATOR: str(simulator)})
             self._writer = pq.ParquetWriter(
-                self._part, SCHEMA, compression="zstd", use_dictionary=[*_WORDS, "conditions.key_value.key"]
+                self._part, schema, compression="zstd", use_dictionary=[*_WORDS, "conditions.key_value.key"]
             )
         except OSError as error:
             raise TableError(f"{path}: {error.strerror or error}") from None

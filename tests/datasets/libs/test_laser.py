@@ -7,14 +7,14 @@ from alloysort_datasets.libs import laser
 from alloysort_datasets.libs.atomic import atomic_data
 from alloysort_datasets.libs.conditions import RANGES, draw_conditions
 from alloysort_datasets.libs.laser import fire, reference_exposure
-from alloysort_datasets.libs.plasma import radiance
+from alloysort_datasets.libs.plasma import pressure, radiance
 from alloysort_datasets.libs.spectrometer import build_spectrometer
 from alloysort_datasets.piece import Instrument
 
 SHEET = {"Al": 97.0, "Mg": 1.0, "Si": 1.0, "Fe": 0.5, "Cu": 0.5}
 CLEAN = {
     **{name: 0.0 for name in RANGES if name.endswith("_um") and name != "depth_um"},
-    **dict.fromkeys(("defocus_mm", "miss_rate", "graze_rate", "neighbour_share"), 0.0),
+    **dict.fromkeys(("defocus_mm", "miss_rate", "graze_rate", "neighbour_share", "late_share"), 0.0),
     "plasma_temperature_k": 10500.0,
     "electron_density_cm3": 1e17,
 }
@@ -91,9 +91,9 @@ def plasmas(monkeypatch):
     """The (core, shell) that shots make, in order."""
     made = []
 
-    def watch(fractions, core, shell, grid):
+    def watch(fractions, core, shell, grid, outer):
         made.append((core, shell))
-        return radiance(fractions, core, shell, grid)
+        return radiance(fractions, core, shell, grid, outer)
 
     monkeypatch.setattr(laser, "radiance", watch)
     return made
@@ -104,9 +104,9 @@ def mattered(monkeypatch):
     """The plumes that shots make, element to number fraction, in order."""
     made = []
 
-    def watch(fractions, core, shell, grid):
+    def watch(fractions, core, shell, grid, outer):
         made.append(dict(zip(atomic_data().elements, fractions.tolist(), strict=True)))
-        return radiance(fractions, core, shell, grid)
+        return radiance(fractions, core, shell, grid, outer)
 
     monkeypatch.setattr(laser, "radiance", watch)
     return made
@@ -210,5 +210,41 @@ def test_what_was_met_is_told():
     found = shoot(oil_um=3.0)
     drawn = draw_conditions(SHEET, np.random.default_rng(0), {**CLEAN, "oil_um": 3.0})
     told = dict(found.conditions)
-    told.pop("missed_shots"), told.pop("grazed_shots")
+    for name in ("missed_shots", "grazed_shots", *(f"metal_share_{shot}" for shot in (1, 2, 3))):
+        told.pop(name)
     assert told == replace(drawn, oil_um=3.0).as_mapping()
+
+
+def test_the_shell_stands_in_balance_of_pressure_with_the_core(plasmas):
+    for seed in range(30):
+        ratio = draw_conditions(SHEET, np.random.default_rng(seed), {}).shell_pressure_ratio
+        plasmas.clear()
+        shoot(
+            shots=1,
+            seed=seed,
+            shell_pressure_ratio=ratio,
+            **dict.fromkeys(("shell_air_share", "air_share", "volatile"), 0.0),
+        )
+        ((core, shell),) = plasmas
+        plume = atomic_data().fractions(SHEET)
+        assert pressure(plume, shell) / pressure(plume, core) == pytest.approx(ratio, rel=0.1)
+
+
+def test_a_gate_that_sees_the_later_stage_too_sees_a_colder_thinner_plasma(plasmas):
+    shoot(shots=1, late_share=0.5, cooling=0.8, thinning=0.3)
+    (early, _), (late, _) = plasmas
+    assert late.temperature_k == pytest.approx(0.8 * early.temperature_k)
+    assert late.electron_density_cm3 == pytest.approx(0.3 * early.electron_density_cm3)
+
+
+def test_every_shot_tells_how_much_of_its_plume_is_the_pieces_own():
+    bare = shoot(shots=3)
+    assert [bare.conditions[f"metal_share_{shot}"] for shot in (1, 2, 3)] == [1.0, 1.0, 1.0]
+    painted = shoot(shots=14, paint_um=60.0, depth_um=3.0)
+    shares = [painted.conditions[f"metal_share_{shot}"] for shot in range(1, 15)]
+    assert shares[0] == 0
+    assert shares == sorted(shares)
+    assert shares[-1] > 0.1
+    assert shoot(shots=1, miss_rate=1.0).conditions["metal_share_1"] == 0
+    mixed = shoot(shots=2, neighbour={"Cu": 100.0}, neighbour_share=0.5)
+    assert (mixed.conditions["metal_share_1"], mixed.conditions["metal_share_2"]) == (1.0, 0.5)

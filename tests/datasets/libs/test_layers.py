@@ -11,7 +11,8 @@ BARE = {name: 0.0 for name in RANGES if name.endswith("_um") and name != "depth_
 
 
 def coat(**layers):
-    return Coat(draw_conditions({"Al": 100}, np.random.default_rng(0), {**BARE, **layers}))
+    conditions = draw_conditions({"Al": 100}, np.random.default_rng(0), {**BARE, **layers})
+    return Coat(conditions, atomic_data().fractions({"Al": 100}))
 
 
 def shares(layers, from_um, to_um):
@@ -97,3 +98,16 @@ def _atoms(low, high):
     layer = above(high) - above(low)
     metal = (high - low) / 2 - layer
     return layer * density + metal * METAL_MOL_CM3
+
+
+def test_an_anodic_film_holds_the_elements_of_its_alloy():
+    conditions = draw_conditions({"Al": 100}, np.random.default_rng(0), {**BARE, "anodising_um": 20.0})
+    names = list(atomic_data().elements)
+    metal = atomic_data().fractions({"Al": 95, "Si": 2, "Cu": 2, "Mn": 1})
+    found = Coat(conditions, metal).mix(np.zeros((1, len(names))), np.zeros(1), np.ones(1))[0]
+    share = dict(zip(names, found / found[names.index("Al")], strict=True))
+    alloy = dict(zip(names, metal / metal[names.index("Al")], strict=True))
+    assert share["Si"] == pytest.approx(0.9 * alloy["Si"])
+    assert 0 < share["Cu"] < 0.5 * alloy["Cu"]
+    assert share["O"] > 1
+    assert found.sum() == pytest.approx(1)
