@@ -175,6 +175,7 @@ def _show(answer: Answer) -> None:
     console.print(
         f"accepted as aluminium: {'yes' if answer.accepted_as_aluminium else 'no'}   "
         f"novelty {answer.novelty:.2f}{' (novel)' if answer.novel else ''}   "
+        f"{'' if answer.surface is None else f'surface {answer.surface:.2f}   '}"
         f"quality: {', '.join(answer.quality) or 'good'}   {answer.timing_ms.total:.1f} ms"
     )
     console.print(_families_table(answer), _composition_table(answer))

@@ -20,12 +20,16 @@ class Assessment:
         composition: (13,) float32 wt% per element of ELEMENTS.
         composition_sigma: (13,) float32 wt%, one standard deviation.
         novelty: larger, less like anything trained on.
+        surface: share of metal in what the late shots ablated; None without a spectrum.
+        sensors: that showed something of the piece, one of `bundle.manifest.PATTERNS`.
     """
 
     probabilities: NDArray[np.float32]
     composition: NDArray[np.float32]
     composition_sigma: NDArray[np.float32]
     novelty: float
+    surface: float | None = None
+    sensors: str = "both"
 
     @property
     def family(self) -> str:

@@ -13,8 +13,9 @@ class Decision:
         outlet: name of an outlet of the recipe.
         eject: whether the valve fires.
         family: the most probable one.
-        accepted_as_aluminium: the family is aluminium, the aluminium families together are confident enough,
-            and the piece is neither novel nor blind.
+        accepted: the family is to be trusted: it reaches the bundle's bar, and the piece is neither novel,
+            nor blind, nor without metal in the late shots.
+        accepted_as_aluminium: the same of the aluminium families together, and the family is one of them.
         novel: less like anything trained on than the limit allows.
         reason: one clause for people.
     """
@@ -22,6 +23,7 @@ class Decision:
     outlet: str
     eject: bool
     family: str
+    accepted: bool
     accepted_as_aluminium: bool
     novel: bool
     reason: str

@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import Final, Protocol
 
 import numpy as np
+from rich.columns import Columns
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -44,15 +45,19 @@ class Tally:
     Attributes:
         pieces: how many were sorted.
         refused: how many could not be used at all; they go to the default outlet and count there too.
-        known, right: pieces whose family is known, and how many of them got it.
+        known, right: accepted pieces whose family is known, and how many of them got it.
+        accepted: how many the model vouches for; the others went to the default outlet, or by a lower bar.
+        reasons: pieces by the first word or two of the reason.
         outlets: pieces per outlet.
     """
 
     pieces: int = 0
     refused: int = 0
+    accepted: int = 0
     known: int = 0
     right: int = 0
     outlets: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
     last: deque[Sorted] = field(default_factory=lambda: deque(maxlen=LAST))
     _latency_ms: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
     _moments_s: deque[float] = field(default_factory=lambda: deque(maxlen=RATE_WINDOW))
@@ -60,8 +65,11 @@ class Tally:
     def add(self, record: Record, truth: str | None) -> None:
         """Count a decision."""
         self._count(record.decision.outlet)
-        self.known += truth is not None
-        self.right += truth == record.decision.family
+        self.reasons[reason_of(record)] += 1
+        if record.decision.accepted:
+            self.accepted += 1
+            self.known += truth is not None
+            self.right += truth == record.decision.family
         self.last.append(Sorted(record, truth))
         self._latency_ms.append(record.timing.total_ms)
 
@@ -77,8 +85,13 @@ class Tally:
 
     @property
     def accuracy(self) -> float | None:
-        """Share of the known families that were named right; None before the first."""
+        """Share of the accepted pieces that were named right; None before the first."""
         return self.right / self.known if self.known else None
+
+    @property
+    def accepted_share(self) -> float | None:
+        """Share of the pieces that are accepted; None before the first."""
+        return self.accepted / self.pieces if self.pieces else None
 
     @property
     def pieces_per_s(self) -> float:
@@ -93,10 +106,12 @@ class Tally:
     def line(self) -> str:
         """Everything in one plain line."""
         outlets = ", ".join(f"{outlet} {count}" for outlet, count in sorted(self.outlets.items()))
+        reasons = ", ".join(f"{reason} {count}" for reason, count in self.reasons.most_common())
         return (
-            f"{self.pieces} pieces, {self.pieces_per_s:.1f}/s, accuracy {share(self.accuracy)}, "
+            f"{self.pieces} pieces, {self.pieces_per_s:.1f}/s, accepted {share(self.accepted_share)}, "
+            f"right of these {share(self.accuracy)}, "
             f"p50 {self.latency_ms(50):.1f} ms, p99 {self.latency_ms(99):.1f} ms, "
-            f"refused {self.refused} | {outlets}"
+            f"refused {self.refused} | {outlets} | {reasons}"
         )
 
 
@@ -175,10 +190,21 @@ def render(tally: Tally, title: str) -> Group:
     """The live view."""
     head = Text(title, style="bold")
     figures = Text(
-        f"{tally.pieces} pieces   {tally.pieces_per_s:.1f}/s   accuracy {share(tally.accuracy)}   "
+        f"{tally.pieces} pieces   {tally.pieces_per_s:.1f}/s   accepted {share(tally.accepted_share)}   "
+        f"right of these {share(tally.accuracy)}   "
         f"p50 {tally.latency_ms(50):.1f} ms   p99 {tally.latency_ms(99):.1f} ms   refused {tally.refused}"
     )
-    return Group(head, figures, _outlet_table(tally), _decision_table(tally))
+    return Group(
+        head,
+        figures,
+        Columns([_count_table("outlet", tally.outlets), _count_table("why", tally.reasons)]),
+        _decision_table(tally),
+    )
+
+
+def reason_of(record: Record) -> str:
+    """The kind of a reason: what stands before its colon."""
+    return record.decision.reason.partition(":")[0]
 
 
 def share(value: float | None) -> str:
@@ -221,27 +247,29 @@ def _display(console: Console, tally: Tally, title: str) -> Iterator[_Show]:
         yield _LiveTable(live, tally, title)
 
 
-def _outlet_table(tally: Tally) -> Table:
-    table = Table("outlet", "pieces", "share")
-    for outlet, count in sorted(tally.outlets.items()):
-        table.add_row(outlet, str(count), share(count / tally.pieces))
+def _count_table(head: str, counts: Counter[str]) -> Table:
+    table = Table(head, "pieces", "share")
+    for name, count in sorted(counts.items()):
+        table.add_row(name, str(count), share(count / counts.total()))
     return table
 
 
 def _decision_table(tally: Tally) -> Table:
-    table = Table("piece", "is", "named", "sure", "outlet", "eject", "why", "ms")
+    table = Table("piece", "is", "named", "sure", "surface", "outlet", "eject", "why", "ms")
     for entry in reversed(tally.last):
         record, truth = entry.record, entry.truth
         decision = record.decision
-        style = "" if truth in (None, decision.family) else "red"
+        style = "" if truth in (None, decision.family) else "red" if decision.accepted else "dim"
+        surface = record.assessment.surface
         table.add_row(
             record.piece_id[-8:],
             truth or "?",
             Text(decision.family, style),
             f"{record.assessment.confidence:.2f}",
+            "" if surface is None else f"{surface:.2f}",
             decision.outlet,
             "eject" if decision.eject else "",
-            decision.reason.partition(":")[0],
+            reason_of(record),
             f"{record.timing.total_ms:.1f}",
         )
     return table

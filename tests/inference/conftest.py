@@ -21,12 +21,14 @@ from alloysort_inference.engine.session import Engine
 from alloysort_inference.pipeline import Classifier
 from alloysort_inference.policy.recipe import load_recipe
 from alloysort_models.bundle.grid import Grid
-from alloysort_models.bundle.manifest import MODEL, Bundle, Manifest, Thresholds, write_bundle
+from alloysort_models.bundle.inputs import VIEWS
+from alloysort_models.bundle.manifest import MODEL, Bars, Bundle, Manifest, Thresholds, write_bundle
 
 GRID = Grid(start_nm=200.0, stop_nm=900.0, channels=256)
 IMAGE_SIZE = 32
 LOOKS_LIKE = {"6xxx": 395.0, "copper": 327.0, "cast-AlSiCu": 510.0}
 NOVEL_NM = (700.0, 750.0)
+BARS = Bars(image=0.9, spectrum=0.8, both=0.8)
 
 
 def build_graph(
@@ -60,11 +62,13 @@ def build_graph(
         "see_spectrum": np.array([[0], [1]], np.float32),
         "pixels": np.array([1, 2], np.int64),
         "last": np.array([1], np.int64),
+        "views": np.array([1], np.int64),
     }
     steps = [
         ("MatMul", ["present", "see_spectrum"], "has_spectrum"),
         ("MatMul", ["present", "see_image"], "has_image"),
-        ("Mul", ["spectrum", "coverage"], "seen"),
+        ("ReduceMean", ["spectrum", "views"], "view"),
+        ("Mul", ["view", "coverage"], "seen"),
         ("MatMul", ["seen", "averaging"], "mean"),
         ("Add", ["mean", "one"], "level"),
         ("Div", ["seen", "level"], "shape"),
@@ -81,6 +85,7 @@ def build_graph(
         ("Mul", ["softmax", "scale"], "probabilities"),
         ("MatMul", ["softmax", "contents"], "composition"),
         ("MatMul", ["softmax", "sigmas"], "composition_sigma"),
+        ("Squeeze", ["has_spectrum", "last"], "surface"),
         ("MatMul", ["shown", "novel"], "novelty_column"),
         ("Squeeze", ["novelty_column", "last"], "novelty"),
     ]
@@ -96,12 +101,13 @@ def build_graph(
     ]
     shapes = {
         "image": (TensorProto.UINT8, ["N", IMAGE_SIZE, IMAGE_SIZE, 3]),
-        "spectrum": (TensorProto.FLOAT, ["N", channels]),
+        "spectrum": (TensorProto.FLOAT, ["N", VIEWS, channels]),
         "coverage": (TensorProto.FLOAT, ["N", channels]),
         "present": (TensorProto.FLOAT, ["N", 2]),
         "probabilities": (TensorProto.FLOAT, ["N", len(FAMILIES)]),
         "composition": (TensorProto.FLOAT, ["N", len(ELEMENTS)]),
         "composition_sigma": (TensorProto.FLOAT, ["N", len(ELEMENTS)]),
+        "surface": (TensorProto.FLOAT, ["N"]),
         "novelty": (TensorProto.FLOAT, ["N"]),
     }
     infos = [helper.make_tensor_value_info(named(name), *info) for name, info in shapes.items()]
@@ -118,7 +124,7 @@ def make_manifest() -> Manifest:
         created="2025-01-01",
         grid=GRID,
         image_size=IMAGE_SIZE,
-        thresholds=Thresholds(confidence=0.8, novelty=20.0),
+        thresholds=Thresholds(confidence=BARS, aluminium=BARS, surface=0.1, novelty=20.0),
         training_data_sha256="0" * 64,
     )
 

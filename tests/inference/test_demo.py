@@ -54,7 +54,7 @@ def test_a_pipe_gets_plain_lines(classifier, pieces, instruments):
     _, said = demo(classifier, pieces, instruments)
     assert said.count("\n") == 1
     assert said.startswith("demo: 6 pieces, ")
-    assert "accuracy 66.7 %" in said
+    assert "right of these 66.7 %" in said
     assert "rest 4, wrought 2" in said
     assert "\x1b" not in said
 
@@ -98,4 +98,4 @@ def test_decisions_are_logged(classifier, pieces, instruments, tmp_path):
 
 
 def test_an_empty_tally_has_figures():
-    assert "0 pieces, 0.0/s, accuracy unknown" in Tally().line()
+    assert "0 pieces, 0.0/s, accepted unknown, right of these unknown" in Tally().line()

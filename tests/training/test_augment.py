@@ -25,11 +25,14 @@ def make_batch(pieces: int = 400, channels: int = 128) -> Batch:
     generator = seeded(9)
     return Batch(
         image=torch.randint(256, (pieces, 8, 8, 3), generator=generator).to(torch.uint8),
-        spectrum=100.0 * torch.rand(pieces, channels, generator=generator),
+        spectrum=100.0 * torch.rand(pieces, 2, channels, generator=generator),
         coverage=torch.ones(pieces, channels),
         present=torch.ones(pieces, 2),
         family=torch.arange(pieces) % 19,
         composition=torch.full((pieces, 13), float("nan")),
+        shown=torch.ones(pieces),
+        stranger=torch.zeros(pieces),
+        layer=torch.zeros(pieces, dtype=torch.int64),
     )
 
 
@@ -59,13 +62,15 @@ def test_cutting_only_takes_away_and_leaves_enough() -> None:
 
 def test_what_is_not_covered_is_zero() -> None:
     found = augment(make_batch(), Augmentation(), seeded())
-    assert not found.spectrum[found.coverage == 0].any()
+    assert not (found.spectrum * (1 - found.coverage).unsqueeze(1)).any()
 
 
 def test_a_shift_moves_a_line_by_at_most_what_is_told() -> None:
-    spectrum = torch.zeros(300, 64)
-    spectrum[:, 32] = 1.0
-    moved = shift(spectrum, 2.0, seeded())
+    spectrum = torch.zeros(300, 2, 64)
+    spectrum[:, :, 32] = 1.0
+    both = shift(spectrum, 2.0, seeded())
+    torch.testing.assert_close(both[:, 0], both[:, 1])
+    moved = both[:, 0]
     centre = (moved * torch.arange(64)).sum(dim=1) / moved.sum(dim=1)
     assert (centre - 32).abs().max() <= 2.0 + 1e-4
     assert centre.std() > 0.8

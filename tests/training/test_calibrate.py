@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -7,20 +8,25 @@ import pytest
 import torch
 from scipy.stats import betabinom
 
-from alloysort_datasets.families import ELEMENTS, FAMILIES
-from alloysort_models.network.released import PATTERNS, UNSEEN, Released, mahalanobis
+from alloysort_datasets.families import ALUMINIUM, ELEMENTS, FAMILIES
+from alloysort_models.bundle.manifest import PATTERNS, Bars
+from alloysort_models.network.released import UNSEEN, Released, mahalanobis
 from alloysort_models.network.sorter import composition_target, composition_wt_pct
 from alloysort_training.calibrate import (
     Answers,
+    _Asked,
     ask,
+    bar_against,
     calibrate,
-    confidence_threshold,
     fit_shape,
     fit_sigma_scale,
+    fit_strangeness,
     fit_temperature,
+    lowest_bar,
     rows_with,
+    surface_bar,
 )
-from alloysort_training.prepare import Prepared, prepare, survey
+from alloysort_training.prepare import LAYERS, NON_METAL, Prepared, prepare, survey
 from alloysort_training.train import CACHE, load_run
 
 pytestmark = pytest.mark.xdist_group("training")
@@ -34,14 +40,21 @@ def make_answers(pieces: int = 4000, sigma: float = 0.02, seed: int = 0) -> Answ
     logits[np.arange(pieces), family] += 2.0
     truth = rng.uniform(1.0, 9.0, (pieces, len(ELEMENTS)))
     truth[:, 0] *= 8.0
-    mean = composition_target(torch.tensor(truth)) + torch.tensor(rng.normal(0.0, 2 * sigma, truth.shape))
+    truth *= 99.0 / truth.sum(axis=1, keepdims=True)
+    target = composition_target(torch.tensor(truth))
+    mean = target + torch.tensor(rng.normal(0.0, 2 * sigma, tuple(target.shape)))
     return Answers(
         logits=torch.tensor(logits, dtype=torch.float32),
         mean=mean.float(),
-        log_sigma=torch.full(truth.shape, float(np.log(sigma))),
+        log_sigma=torch.full(target.shape, float(np.log(sigma))),
+        surface=torch.zeros(pieces),
+        stranger=torch.zeros(pieces),
         features=torch.tensor(rng.normal(0.0, 1.0, (pieces, 6)), dtype=torch.float32),
         family=torch.tensor(family),
         composition=torch.tensor(truth, dtype=torch.float32),
+        shown=torch.full((pieces,), torch.nan),
+        strange=torch.zeros(pieces),
+        layer=torch.zeros(pieces, dtype=torch.int64),
     )
 
 
@@ -68,19 +81,23 @@ def test_unknown_families_and_too_few_leave_the_temperature_alone() -> None:
     assert fit_temperature(found.logits[:20] * 3.0, found.family[:20]) == 1.0
 
 
-def test_sigma_is_scaled_until_the_stated_interval_holds() -> None:
+def test_sigma_is_scaled_until_the_stated_interval_holds_of_aluminium_and_of_all_else() -> None:
     found = make_answers()
+    aluminium = found.logits.argmax(dim=1) < len(ALUMINIUM)
+    found.log_sigma[~aluminium] += np.log(2.0)  # so that all others are right as they are
     scale = fit_sigma_scale(found)
-    assert scale.tolist() == pytest.approx([2.0] * len(ELEMENTS), rel=0.1)
+    assert scale[0].tolist() == pytest.approx([2.0] * len(ELEMENTS), rel=0.12)
+    assert scale[1].tolist() == pytest.approx([1.0] * len(ELEMENTS), rel=0.12)
     wt_pct, sigma = composition_wt_pct(found.mean, found.log_sigma)
-    inside = (wt_pct - found.composition).abs() <= 1.6449 * sigma * scale
+    scaled = sigma * torch.where(aluminium.unsqueeze(1), scale[0], scale[1])
+    inside = (wt_pct - found.composition).abs() <= 1.6449 * scaled
     assert inside.float().mean(dim=0).tolist() == pytest.approx([0.9] * len(ELEMENTS), abs=0.01)
 
 
 def test_an_element_nobody_knows_keeps_its_sigma() -> None:
     found = make_answers()
     found.composition[:, 3] = torch.nan
-    assert fit_sigma_scale(found)[3] == 1.0
+    assert fit_sigma_scale(found)[:, 3].tolist() == [1.0, 1.0]
 
 
 def test_whitened_known_pieces_have_unit_covariance() -> None:
@@ -99,20 +116,58 @@ def test_whitened_known_pieces_have_unit_covariance() -> None:
     assert far > 5.0 * mahalanobis(features[:1], one, whitening[None], centres[None])
 
 
-def test_the_confidence_threshold_gives_the_precision_asked_for() -> None:
+def test_the_bar_of_confidence_gives_the_precision_asked_for() -> None:
     found = make_answers()
-    threshold = confidence_threshold(found, torch.tensor(1.0), 0.9)
     confidence, told = torch.softmax(found.logits, dim=1).max(dim=1)
-    accepted = confidence >= threshold
-    assert 0.3 < threshold < 0.99
-    assert (told == found.family)[accepted].float().mean() >= 0.9
+    right = told == found.family
+    bar = lowest_bar(confidence, right, 0.9)
+    assert 0.3 < bar < 0.99
+    assert right[confidence >= bar].float().mean() >= 0.9
 
 
-def test_what_cannot_be_had_gives_the_strictest_threshold() -> None:
-    found = make_answers(400)
-    wrong = torch.roll(found.family, 1)
-    hopeless = Answers(**{**vars(found), "family": wrong})
-    assert confidence_threshold(hopeless, torch.tensor(1.0), 0.98) == 0.99
+def test_what_cannot_be_had_gives_the_strictest_bar() -> None:
+    assert lowest_bar(torch.linspace(0, 1, 400), torch.zeros(400, dtype=torch.bool), 0.98) == 0.99
+
+
+def test_the_bar_against_others_lets_so_many_of_them_pass() -> None:
+    rng = np.random.default_rng(0)
+    belongs = torch.arange(4000) % 2 == 0
+    share = torch.tensor(rng.beta(2, 2, 4000) * 0.5 + 0.5 * belongs.numpy(), dtype=torch.float32)
+    share[~belongs] += torch.tensor(0.3 * rng.random(2000), dtype=torch.float32)
+    bar = bar_against(share, belongs, 2000, 0.01)
+    assert 0.5 <= bar < 0.999
+    assert 15 <= int((share[~belongs] >= bar).sum()) <= 20
+    assert bar_against(share[belongs], belongs[belongs], 0, 0.01) == 0.5
+
+
+def test_the_bar_of_surface_holds_back_hidden_pieces_that_confidence_accepts() -> None:
+    found = make_answers()
+    found.shown[:2000], found.shown[2000:] = 0.0, 1.0
+    found.family[:2000] = torch.where(found.family[:2000] == NON_METAL, 0, found.family[:2000])
+    surface = torch.cat([torch.linspace(0.0, 1.0, 2000), torch.full((2000,), 0.98)])
+    ones = torch.ones(4000)
+    asked = _Asked("both", ones, ones, surface, 0.5 * ones, ones > 0, found)
+    bars = Bars(image=0.9, spectrum=0.9, both=0.9)
+    bar = surface_bar([asked], bars, 0.02)
+    assert float((surface[:2000] >= bar).float().mean()) == pytest.approx(0.02, abs=0.002)
+    unsure = dataclasses.replace(asked, confidence=0.5 * ones)
+    assert surface_bar([unsure], bars, 0.02) == 0.0
+    found.layer[:2000] = LAYERS.index("anodising")
+    assert surface_bar([asked], bars, 0.02) == 0.0
+    found.shown[:] = torch.nan
+    assert surface_bar([asked], bars, 0.02) == 0.0
+
+
+def test_a_strangers_logit_counts_as_far_as_it_tells_strangers() -> None:
+    rng = np.random.default_rng(0)
+    strange = torch.arange(1000) % 4 == 0
+    distance = torch.tensor(np.exp(rng.normal(0, 0.3, 1000) + 0.3 * strange.numpy()))
+    logit = torch.tensor(rng.normal(0, 1.0, 1000) + 6.0 * strange.numpy())
+    offset, slope = fit_strangeness(distance, logit, strange)
+    novelty = distance * torch.exp(slope * (logit - offset))
+    assert float(novelty[strange].median()) > float(novelty[~strange].max())
+    assert fit_strangeness(distance, torch.zeros(1000), strange)[1] == pytest.approx(0.0, abs=1e-6)
+    assert fit_strangeness(distance, logit, torch.zeros(1000, dtype=torch.bool))[1] == 0
 
 
 @pytest.mark.parametrize("quantile", [0.75, 0.9, 0.99])
@@ -127,7 +182,7 @@ def test_the_share_called_novel_holds_for_pieces_that_did_not_set_it(
     for number, pattern in enumerate(PATTERNS):
         found = ask(sorter, splits["test"], pattern, np.zeros(1, dtype=np.int64))
         which = torch.full((len(found),), number)
-        novelty = released.distance(found.features, which) / released.radius[number]
+        novelty = released.novelty(found.features, found.stranger, which)
         # a limit with `above` of the n pieces that set it above: so many of others of the same kind exceed it
         setting = len(rows_with(splits["calibration"], pattern))
         above = max(round((1 - quantile) * setting), 1)

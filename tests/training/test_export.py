@@ -13,7 +13,16 @@ import torch
 from alloysort_datasets.errors import TrainingError
 from alloysort_datasets.families import ELEMENTS, FAMILIES
 from alloysort_datasets.table.store import read_pieces
-from alloysort_models.bundle.manifest import CARD, INPUTS, OUTPUTS, Bundle, load_bundle
+from alloysort_models.bundle.inputs import VIEWS
+from alloysort_models.bundle.manifest import (
+    CARD,
+    FRONT_END_VERSION,
+    INPUTS,
+    OUTPUTS,
+    PATTERNS,
+    Bundle,
+    load_bundle,
+)
 from alloysort_models.network.released import Calibration, Released, folded
 from alloysort_training.config import load_config
 from alloysort_training.evaluate import evaluate, open_session
@@ -38,7 +47,7 @@ def test_the_graph_has_the_bundles_inputs_and_outputs(bundle: Bundle) -> None:
     types = [value.type for value in session.get_inputs()]
     assert types == ["tensor(uint8)", "tensor(float)", "tensor(float)", "tensor(float)"]
     shapes = [value.shape for value in session.get_outputs()]
-    assert shapes == [["n", len(FAMILIES)], ["n", len(ELEMENTS)], ["n", len(ELEMENTS)], ["n"]]
+    assert shapes == [["n", len(FAMILIES)], ["n", len(ELEMENTS)], ["n", len(ELEMENTS)], ["n"], ["n"]]
 
 
 def test_norms_are_folded_and_no_trace_of_this_machine_is_left(bundle: Bundle) -> None:
@@ -58,12 +67,13 @@ def test_nothing_at_all_still_gives_finite_answers(
     size, channels = bundle.manifest.image_size, bundle.grid.channels
     inputs = {
         "image": np.zeros((pieces, size, size, 3), dtype=np.uint8),
-        "spectrum": np.zeros((pieces, channels), dtype=np.float32),
+        "spectrum": np.zeros((pieces, VIEWS, channels), dtype=np.float32),
         "coverage": np.zeros((pieces, channels), dtype=np.float32),
         "present": np.tile(np.array(present, dtype=np.float32), (pieces, 1)),
     }
-    probabilities, wt_pct, sigma, novelty = open_session(bundle.model).run(list(OUTPUTS), inputs)
-    assert all(np.isfinite(output).all() for output in (probabilities, wt_pct, sigma, novelty))
+    outputs = open_session(bundle.model).run(list(OUTPUTS), inputs)
+    probabilities, novelty = outputs[0], outputs[-1]
+    assert all(np.isfinite(output).all() for output in outputs)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-5)
     assert len(novelty) == pieces
 
@@ -72,8 +82,10 @@ def test_the_manifest_holds_what_was_measured(bundle: Bundle, table: Path) -> No
     manifest = bundle.manifest
     assert manifest.name == "toy-1"
     assert manifest.training_data_sha256 == survey([table]).sha256
-    assert manifest.metrics["macro_f1"]["value"] > 0.9
-    assert set(manifest.metrics["perturbations"]) == {"without_image", "without_spectrum"}
+    assert set(manifest.metrics) == {"image", "spectrum", "both", "parity", "int8"}
+    assert manifest.metrics["both"]["macro_f1"]["value"] > 0.9
+    assert set(manifest.metrics["int8"]) == {"shipped", "spectrum", "both"}
+    assert (manifest.simulator, manifest.front_end) == (None, FRONT_END_VERSION)
     assert manifest.metrics["parity"]["probability"] < 1e-4
     assert manifest.metrics["parity"]["pieces"] > 300
 
@@ -81,9 +93,10 @@ def test_the_manifest_holds_what_was_measured(bundle: Bundle, table: Path) -> No
 def test_the_metrics_are_those_of_the_graph_that_ships(bundle: Bundle, run: Path, table: Path) -> None:
     _, config, _ = load_run(run)
     prepared = prepare([table], "test", survey([table]), config, run / CACHE)
-    again = evaluate(bundle.model, prepared, config.seed)
-    assert again["macro_f1"] == bundle.manifest.metrics["macro_f1"]
-    assert again["rmse_wt_pct"] == bundle.manifest.metrics["rmse_wt_pct"]
+    deployed = {pattern: bundle.on_cpu(pattern) for pattern in PATTERNS}
+    assert (bundle.quantized is not None) == bundle.manifest.metrics["int8"]["shipped"]
+    again = evaluate(deployed, prepared, bundle.manifest.thresholds, config.seed)
+    assert again["both"] == bundle.manifest.metrics["both"]
 
 
 def test_the_card_is_complete_and_makes_the_run_again(bundle: Bundle, tmp_path: Path, run: Path) -> None:

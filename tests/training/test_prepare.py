@@ -11,15 +11,18 @@ import torch
 from alloysort_datasets.errors import DataError, TrainingError
 from alloysort_datasets.families import FAMILIES
 from alloysort_datasets.piece import Instrument, Piece, Split
+from alloysort_datasets.simulate import SIMULATOR_VERSION, Simulation, simulate
 from alloysort_datasets.spectrum import Spectrum
 from alloysort_datasets.table.store import read_pieces, write_pieces
 from alloysort_models.bundle.inputs import hit_shots, prepare_spectrum
 from alloysort_models.network.sorter import condition
 from alloysort_training.config import load_config
 from alloysort_training.prepare import (
+    LAYERS,
     InOrder,
     Prepared,
     Shuffled,
+    layer_of,
     loader,
     prepare,
     require_splits,
@@ -102,17 +105,19 @@ def test_prepared_pieces_are_what_the_line_would_prepare(table: Path, calibratio
         if piece.spectra is None:
             continue
         sensed = Spectrum(np.linspace(230.0, 720.0, 900), piece.spectra)
-        spectrum, coverage = prepare_spectrum(sensed, hit_shots(sensed.shots), CONFIG.grid)
+        views, coverage = prepare_spectrum(sensed, hit_shots(sensed.shots), CONFIG.grid)
         batch = calibration.take(np.array([row]), np.array([0]))
         np.testing.assert_array_equal(batch.coverage[0], coverage)
-        expected = condition(torch.from_numpy(spectrum)[None], torch.from_numpy(coverage)[None])
-        torch.testing.assert_close(condition(batch.spectrum, batch.coverage), expected, rtol=2e-2, atol=2e-2)
+        for view, counts in enumerate(torch.from_numpy(views)):
+            expected = condition(counts[None], torch.from_numpy(coverage)[None])
+            found = condition(batch.spectrum[:, view], batch.coverage)
+            torch.testing.assert_close(found, expected, rtol=2e-2, atol=2e-2)
 
 
 def test_variants_differ_but_the_first_is_all_shots(calibration: Prepared) -> None:
     with_spectrum = calibration.present[:, 1] > 0
     first, second = calibration.spectra[with_spectrum, 0], calibration.spectra[with_spectrum, 1]
-    assert 0.3 < (first != second).any(axis=1).mean() < 1.0
+    assert 0.3 < (first != second).any(axis=(1, 2)).mean() < 1.0
 
 
 def test_the_cache_is_reused_and_made_anew_after_a_kill(table: Path, tmp_path: Path) -> None:
@@ -132,8 +137,8 @@ def test_the_cache_is_reused_and_made_anew_after_a_kill(table: Path, tmp_path: P
 def test_another_grid_gets_another_cache(table: Path, tmp_path: Path) -> None:
     found = survey([table])
     finer = CONFIG.model_copy(update={"grid": replace(CONFIG.grid, channels=1024)})
-    assert prepare([table], "test", found, CONFIG, tmp_path).spectra.shape[2] == 512
-    assert prepare([table], "test", found, finer, tmp_path).spectra.shape[2] == 1024
+    assert prepare([table], "test", found, CONFIG, tmp_path).spectra.shape[3] == 512
+    assert prepare([table], "test", found, finer, tmp_path).spectra.shape[3] == 1024
 
 
 @pytest.mark.parametrize(
@@ -156,7 +161,7 @@ def test_a_spectrum_that_cannot_be_used_is_refused_by_piece(
 
 
 def test_a_blank_spectrum_is_kept_as_zeros() -> None:
-    assert not to_half(np.full(8, 77.0, dtype=np.float32), np.ones(8, dtype=np.float32)).any()
+    assert not to_half(np.full((2, 8), 77.0, dtype=np.float32), np.ones(8, dtype=np.float32)).any()
 
 
 def test_every_piece_comes_once_an_epoch_and_epochs_differ(calibration: Prepared) -> None:
@@ -183,3 +188,33 @@ def test_the_loader_gives_whole_batches(calibration: Prepared) -> None:
     assert [len(batch.family) for batch in batches] == [100, 100, 60]
     assert batches[0].image.dtype == torch.uint8
     assert batches[0].spectrum.dtype == torch.float32
+
+
+def test_what_the_simulator_knows_is_kept(tmp_path: Path) -> None:
+    table = tmp_path / "simulated"
+    list(simulate(table, Simulation(80, seed=4, images="none", preset="compact", strangers=0.3)))
+    found = survey([table])
+    assert found.simulator == SIMULATOR_VERSION
+    prepared = prepare([table], "train", found, CONFIG, tmp_path / "cache")
+    for row, piece in enumerate(read_pieces(table, split="train")):
+        assert prepared.stranger[row] == piece.conditions["stranger"]
+        assert LAYERS[prepared.layer[row]] == layer_of(piece.conditions)
+        if piece.spectra is None:
+            assert np.isnan(prepared.shown[row]).all()
+            continue
+        own = [piece.conditions[f"metal_share_{shot}"] for shot in range(1, 9)]
+        hit = np.flatnonzero(hit_shots(piece.spectra))
+        late_hits = hit[len(hit) // 2 :]
+        assert prepared.shown[row, 0] == pytest.approx(np.mean([own[shot] for shot in late_hits]), abs=1e-5)
+    assert {LAYERS[number] for number in prepared.layer} >= {"bare", "thin films"}
+
+
+def test_a_layer_is_the_outermost_opaque_one() -> None:
+    none = dict.fromkeys(("moisture_um", "dirt_um", "oil_um", "paint_um", "anodising_um", "zinc_um"), 0.0)
+    assert layer_of({}) == "unknown"
+    assert layer_of({**none, "oxide_um": 0.004}) == "bare"
+    assert layer_of({**none, "oxide_um": 0.5}) == "thin films"
+    assert layer_of({**none, "oxide_um": 0.004, "oil_um": 1.0, "paint_um": 30.0}) == "paint"
+    assert layer_of({**none, "oxide_um": 0.004, "anodising_um": 10.0}) == "anodising"
+    assert layer_of({**none, "oxide_um": 0.0, "paint_um": 30.0, "zinc_um": 10.0}) == "paint"
+    assert layer_of({**none, "oxide_um": 0.0, "zinc_um": 10.0}) == "zinc coat"

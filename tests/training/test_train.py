@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import csv
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +14,8 @@ import torch
 from alloysort_datasets.errors import TrainingError
 from alloysort_datasets.piece import Piece
 from alloysort_datasets.table.store import read_pieces
-from alloysort_training.train import CHECKPOINT, METRICS, load_run, train
+from alloysort_training.prepare import LAYERS, NON_METAL, Batch
+from alloysort_training.train import CHECKPOINT, METRICS, Truth, load_run, train
 
 pytestmark = pytest.mark.xdist_group("training")
 CONFIGS = Path(__file__).resolve().parents[2] / "training" / "configs"
@@ -107,3 +110,65 @@ def test_a_run_that_finished_no_epoch_is_refused(run: Path, tmp_path: Path) -> N
     (tmp_path / "config.json").write_text("{", encoding="utf-8")
     with pytest.raises(TrainingError, match=r"config\.json: not JSON"):
         load_run(tmp_path)
+
+
+def test_a_run_of_another_front_end_is_refused(run: Path, tmp_path: Path) -> None:
+    told = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps({**told, "front_end": 1}), encoding="utf-8")
+    with pytest.raises(TrainingError, match="was trained on features of front end 1"):
+        load_run(tmp_path)
+
+
+def batch_of(**known: Any) -> Batch:
+    pieces = 3
+    blank = dict.fromkeys(("image", "spectrum", "coverage"), torch.zeros(pieces, 1))
+    labels = {
+        "present": torch.ones(pieces, 2),
+        "family": torch.tensor([5, 5, NON_METAL]),
+        "composition": torch.ones(pieces, 13),
+        "shown": torch.tensor([1.0, 0.01, 0.8]),
+        "stranger": torch.zeros(pieces),
+        "layer": torch.zeros(pieces, dtype=torch.int64),
+    }
+    return Batch(**{**blank, **labels, **known})
+
+
+def test_a_hidden_piece_is_asked_for_its_family_but_not_whether_it_is_strange() -> None:
+    both = Truth.of(batch_of(), torch.ones(3, 2))
+    assert both.family.tolist() == [5, 5, NON_METAL]
+    assert torch.isfinite(both.composition).all()
+    assert both.surface.tolist() == pytest.approx([1.0, 0.01, 0.0])
+    assert torch.isnan(both.stranger).tolist() == [False, True, False]
+
+
+def test_a_stranger_teaches_that_it_is_strange_and_no_family() -> None:
+    truth = Truth.of(batch_of(stranger=torch.tensor([1.0, 0.0, 1.0])), torch.ones(3, 2))
+    assert truth.family.tolist() == [-1, 5, -1]
+    assert truth.stranger.tolist()[::2] == [1, 1]
+    assert torch.isnan(truth.surface).tolist() == [False, False, True]
+
+
+def test_an_anodic_film_is_neither_metal_nor_none() -> None:
+    layer = torch.tensor([LAYERS.index("anodising"), LAYERS.index("paint"), 0])
+    assert torch.isnan(Truth.of(batch_of(layer=layer), torch.ones(3, 2)).surface).tolist() == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_a_picture_tells_nothing_of_matter_and_no_sensor_nothing_at_all() -> None:
+    image = Truth.of(batch_of(), torch.tensor([[1.0, 0.0]]).expand(3, 2))
+    assert image.family.tolist() == [5, 5, NON_METAL]
+    assert torch.isnan(image.surface).all()
+    assert torch.isnan(image.stranger).all()
+    nothing = Truth.of(batch_of(), torch.zeros(3, 2))
+    assert nothing.family.tolist() == [-1, -1, -1]
+    assert torch.isnan(nothing.composition).all()
+
+
+def test_where_nobody_knows_what_was_shown_no_surface_is_learned() -> None:
+    real = Truth.of(batch_of(shown=torch.full((3,), torch.nan)), torch.ones(3, 2))
+    assert real.family.tolist() == [5, 5, NON_METAL]
+    assert torch.isnan(real.surface).all()
+    assert real.stranger.tolist() == [0, 0, 0]

@@ -21,7 +21,7 @@ def augment(batch: Batch, how: Augmentation, generator: Generator) -> Batch:
     """A batch as another instrument might have seen it; labels stay."""
     coverage = cut_range(batch.coverage, how, generator)
     spectrum = shift(batch.spectrum, how.shift_channels, generator)
-    spectrum = disturb(spectrum, batch.coverage, how, generator) * coverage
+    spectrum = disturb(spectrum, batch.coverage, how, generator) * coverage.unsqueeze(1)
     return batch._replace(
         image=repaint(turn(batch.image, generator), how, generator),
         spectrum=spectrum,
@@ -45,27 +45,27 @@ def cut_range(coverage: Tensor, how: Augmentation, generator: Generator) -> Tens
 
 
 def shift(spectrum: Tensor, most: float, generator: Generator) -> Tensor:
-    """(B, C) moved by up to `most` channels either way, a fraction by linear interpolation."""
-    count, channels = spectrum.shape
-    move = (2.0 * _uniform((count, 1), spectrum, generator) - 1.0) * most
-    position = torch.arange(channels, device=spectrum.device) - move  # (B, C)
+    """(B, K, C) moved by up to `most` channels either way, a fraction by linear interpolation."""
+    count, views, channels = spectrum.shape
+    move = (2.0 * _uniform((count, 1, 1), spectrum, generator) - 1.0) * most
+    position = torch.arange(channels, device=spectrum.device) - move  # (B, 1, C)
     below = position.floor()
     part = position - below
-    index = below.to(torch.int64)
-    left = spectrum.gather(1, index.clamp(0, channels - 1))
-    right = spectrum.gather(1, (index + 1).clamp(0, channels - 1))
+    index = below.to(torch.int64).expand(count, views, channels)
+    left = spectrum.gather(2, index.clamp(0, channels - 1))
+    right = spectrum.gather(2, (index + 1).clamp(0, channels - 1))
     return torch.lerp(left, right, part)
 
 
 def disturb(spectrum: Tensor, coverage: Tensor, how: Augmentation, generator: Generator) -> Tensor:
-    """(B, C) under another efficiency curve, with more noise."""
-    count, channels = spectrum.shape
+    """(B, K, C) under another efficiency curve, with more noise; the curve is the same for all views."""
+    count, _, channels = spectrum.shape
     knots = _normal((count, 1, _KNOTS), spectrum, generator) * how.gain
-    curve = functional.interpolate(knots, size=channels, mode="linear", align_corners=True)[:, 0].exp()
-    seen = coverage.sum(dim=1, keepdim=True).clamp(min=1.0)
-    mean = (spectrum * coverage).sum(dim=1, keepdim=True) / seen
-    noise = mean * how.noise * _uniform((count, 1), spectrum, generator)
-    return spectrum * curve + noise * _normal((count, channels), spectrum, generator)
+    curve = functional.interpolate(knots, size=channels, mode="linear", align_corners=True).exp()
+    seen = coverage.sum(dim=1).clamp(min=1.0)[:, None, None]
+    mean = (spectrum * coverage.unsqueeze(1)).sum(dim=2, keepdim=True) / seen  # (B, K, 1)
+    noise = mean * how.noise * _uniform((count, 1, 1), spectrum, generator)
+    return spectrum * curve + noise * _normal(tuple(spectrum.shape), spectrum, generator)
 
 
 def turn(image: Tensor, generator: Generator) -> Tensor:

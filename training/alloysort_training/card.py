@@ -9,16 +9,13 @@ from typing import Any, Final
 import numpy as np
 
 from alloysort_datasets.families import ELEMENTS, FAMILIES
-from alloysort_models.bundle.manifest import Manifest
+from alloysort_models.bundle.manifest import PATTERNS, Bars, Manifest
 from alloysort_training.config import Config
 from alloysort_training.evaluate import RESAMPLES
 from alloysort_training.train import Begun
 
-SETTINGS: Final = {
-    "both": "spectrum and picture",
-    "without_image": "spectrum alone",
-    "without_spectrum": "picture alone",
-}
+SENSORS: Final = {"both": "spectrum and picture", "spectrum": "spectrum alone", "image": "picture alone"}
+ALIKE: Final = (("4xxx", "cast-AlSi"), ("6xxx", "cast-AlSiMg"), ("5xxx", "cast-AlMg"))
 
 
 def write_card(manifest: Manifest, config: Config, begun: Begun, parameters: int, size: int) -> str:
@@ -45,10 +42,18 @@ def write_card(manifest: Manifest, config: Config, begun: Begun, parameters: int
         elements=len(manifest.elements),
         parameters=f"{parameters:,}",
         megabytes=f"{size / 1e6:.1f}",
-        confidence=f"{manifest.thresholds.confidence:g}",
+        confidence=_bars(manifest.thresholds.confidence),
+        aluminium=_bars(manifest.thresholds.aluminium),
+        surface=f"{manifest.thresholds.surface:g}",
+        simulator="none" if manifest.simulator is None else manifest.simulator,
+        front_end=manifest.front_end,
         novelty=f"{manifest.thresholds.novelty:g}",
         resamples=RESAMPLES,
         headline=_headline(metrics),
+        strata=_strata(metrics),
+        aluminium_table=_aluminium(metrics),
+        strangers=_strangers(metrics),
+        families_alike=_families_alike(metrics),
         elements_table=_elements(metrics),
         confusion=_confusion(metrics),
         parity_pieces=parity["pieces"],
@@ -85,43 +90,114 @@ def _limits(begun: Begun) -> str:
     )
 
 
-def _headline(metrics: dict[str, Any]) -> str:
-    settings = {"both": metrics, **metrics["perturbations"]}
-    lines = [
-        "| sensors | pieces | batches | macro-F1 | accuracy | calibration error | called novel |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for key, words in SETTINGS.items():
-        found = settings.get(key, {})
-        if "macro_f1" in found:
-            cells = [_shown(found[name]) for name in ("macro_f1", "accuracy", "ece", "novel")]
-            lines.append(f"| {words} | {found['n']:,} | {found['batches']:,} | {' | '.join(cells)} |")
+def _bars(bars: Bars) -> str:
+    return ", ".join(f"{bars.of(pattern):g}" for pattern in PATTERNS)
+
+
+def _rows(head: str, columns: dict[str, str], found: dict[str, dict[str, Any]]) -> str:
+    """A table: a row for each of `found` by its words, a column for each figure."""
+    names = [head, "pieces", "batches", *columns.values()]
+    lines = [f"| {' | '.join(names)} |", "| --- |" + " --- |" * (len(names) - 1)]
+    for words, figures in found.items():
+        cells = [_shown(figures[name]) for name in columns]
+        lines.append(f"| {words} | {figures['n']:,} | {figures['batches']:,} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _int8(found: dict[str, Any]) -> str:
-    lost = ", ".join(
-        f"{100 * value:+.2f} with {SETTINGS[name]}" for name, value in found["lost_macro_f1"].items()
+def _by_sensors(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {words: metrics[pattern] for pattern, words in SENSORS.items() if pattern in metrics}
+
+
+def _headline(metrics: dict[str, Any]) -> str:
+    columns = {
+        "macro_f1": "macro-F1",
+        "accuracy": "accuracy",
+        "ece": "calibration error",
+        "accepted": "accepted",
+        "accepted_right": "right of these",
+        "novel": "called novel",
+    }
+    return _rows("sensors", columns, _by_sensors(metrics))
+
+
+def _strata(metrics: dict[str, Any]) -> str:
+    columns = {
+        "macro_f1": "macro-F1",
+        "ece": "calibration error",
+        "accepted": "accepted",
+        "accepted_right": "right of these",
+    }
+    return _rows("pieces", columns, metrics.get("spectrum", {}).get("strata", {}))
+
+
+def _aluminium(metrics: dict[str, Any]) -> str:
+    columns = {"foreign_as_aluminium": "of other matter", "aluminium_as_aluminium": "of aluminium"}
+    return _rows("sensors", columns, _by_sensors(metrics))
+
+
+def _strangers(metrics: dict[str, Any]) -> str:
+    lines = [
+        "| sensors | strangers | AUROC of novelty | called novel | accepted | accepted as aluminium |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for pattern in ("both", "spectrum"):
+        found = metrics.get(pattern, {}).get("strangers", {"n": 0})
+        if found["n"]:
+            cells = [_shown(found[key]) for key in ("novelty_auroc", "novel", "accepted", "as_aluminium")]
+            lines.append(f"| {SENSORS[pattern]} | {found['n']:,} | {' | '.join(cells)} |")
+    return "\n".join(lines) if len(lines) > 2 else "The test pieces hold none."
+
+
+def _families_alike(metrics: dict[str, Any]) -> str:
+    """How well families of like chemistry are parted, from the confusion by the spectrum alone."""
+    if "confusion" not in metrics.get("spectrum", {}):
+        return "- Families of like chemistry (4xxx and cast-AlSi) were not measured apart."
+    counts = np.array(metrics["spectrum"]["confusion"])
+    parted = []
+    for one, other in ALIKE:
+        pair = [FAMILIES.index(one), FAMILIES.index(other)]
+        square = counts[np.ix_(pair, pair)]
+        if square.sum():
+            parted.append(f"{one} and {other} {square.trace() / square.sum():.0%} of {square.sum():,}")
+    return (
+        f"- The spectrum alone parts families of like chemistry ({'; '.join(parted)})\n"
+        "  by residual elements, whose typical contents in our alloy tables are estimates: this measures\n"
+        "  the estimates as much as the model."
     )
-    if found["shipped"]:
-        return f"`model.int8.onnx`, which runs on CPUs, loses so many points of macro-F1: {lost}."
-    return f"In 8-bit integers the graph loses so many points of macro-F1 that it is left out: {lost}."
+
+
+def _int8(found: dict[str, Any]) -> str:
+    told = "; ".join(
+        f"{words}: {100 * found[pattern]['lost_accuracy']:+.2f} points of accuracy lost, "
+        f"{found[pattern]['agreement']:.2%} the same family"
+        for pattern, words in SENSORS.items()
+        if pattern in found
+    )
+    verdict = (
+        "which CPUs run where there is a spectrum" if found["shipped"] else "left out, as it changes too much"
+    )
+    return f"The graph in 8-bit integers, {verdict}: {told}."
 
 
 def _elements(metrics: dict[str, Any]) -> str:
-    if "rmse_wt_pct" not in metrics:
-        return "No test piece has both sensors."
-    lines = ["| element | RMSE | within 90 % interval |", "| --- | --- | --- |"]
+    found = metrics.get("spectrum", {})
+    if "rmse_wt_pct" not in found:
+        return "No test piece has a spectrum."
+    bare = found["strata"].get("bare aluminium", found)
+    lines = [
+        "| element | RMSE, bare aluminium | RMSE, aluminium families | within 90 % interval |",
+        "| --- | --- | --- | --- |",
+    ]
     for element in ELEMENTS:
-        error, share = metrics["rmse_wt_pct"][element], metrics["covered_90"][element]
-        lines.append(f"| {element} | {_shown(error)} | {_shown(share)} |")
+        cells = (bare["rmse_wt_pct"], found["rmse_wt_pct"], found["covered_90"])
+        lines.append(f"| {element} | {' | '.join(_shown(cell[element]) for cell in cells)} |")
     return "\n".join(lines)
 
 
 def _confusion(metrics: dict[str, Any]) -> str:
-    if "confusion" not in metrics:
+    if "confusion" not in metrics.get("both", {}):
         return "No test piece has both sensors."
-    counts = np.array(metrics["confusion"])
+    counts = np.array(metrics["both"]["confusion"])
     told = [name for column, name in enumerate(FAMILIES) if counts[:, column].any()]
     lines = [f"| | {' | '.join(told)} |", "| --- |" + " --- |" * len(told)]
     for row, name in enumerate(FAMILIES):

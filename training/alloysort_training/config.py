@@ -36,7 +36,7 @@ class Preparation(_Section):
     """How pieces become the inputs that are kept for all epochs.
 
     Attributes:
-        variants: spectra kept of a piece: the mean of all shots, then of random subsets of one to all.
+        variants: spectra kept of a piece: the views of all shots, then of random subsets of one to all.
     """
 
     variants: Annotated[int, Field(ge=1, le=20)] = 3
@@ -61,7 +61,7 @@ class Augmentation(_Section):
     crop_part: Fraction = 0.3
     gap: Fraction = 0.3
     gap_part: Fraction = 0.1
-    shift_channels: NotNegative = 1.0
+    shift_channels: NotNegative = 2.0
     gain: NotNegative = 0.25
     noise: NotNegative = 0.03
     colour: NotNegative = 0.05
@@ -78,7 +78,8 @@ class Fit(_Section):
         warm_up: part of the steps that climb to it.
         weight_decay: of AdamW, on matrices only.
         label_smoothing: share of a family's probability given to all.
-        composition_weight: of the composition loss beside the family loss.
+        composition_weight, matter_weight: of the composition loss, and of those of surface and stranger,
+            beside the family loss.
         image_alone_weight, spectrum_alone_weight: of judging every piece once more with one sensor only,
             beside 1 for judging it with all it has.
         gradient_norm: gradients are clipped to it.
@@ -92,6 +93,7 @@ class Fit(_Section):
     weight_decay: NotNegative = 0.02
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.02
     composition_weight: NotNegative = 0.5
+    matter_weight: NotNegative = 0.5
     image_alone_weight: NotNegative = 0.5
     spectrum_alone_weight: NotNegative = 1.0
     gradient_norm: Positive = 2.0
@@ -102,11 +104,16 @@ class Acceptance(_Section):
     """What the calibration split decides.
 
     Attributes:
-        accepted_precision: share of the accepted pieces to be right; sets the confidence threshold.
+        accepted_precision: share of the accepted pieces to be right; sets the bars of confidence.
+        foreign_taken: share of what is no aluminium, strangers too, taken for it; sets the bars of aluminium.
+        hidden_taken: share of pieces whose late plumes hold none of them that are asked all the same; sets
+            the bar of surface.
         novelty_quantile: share of known pieces with a novelty below 1.
     """
 
     accepted_precision: Annotated[float, Field(gt=0, lt=1)] = 0.98
+    foreign_taken: Fraction = 0.002
+    hidden_taken: Fraction = 0.015
     novelty_quantile: Annotated[float, Field(gt=0.5, lt=1)] = 0.99
 
 

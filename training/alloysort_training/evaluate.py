@@ -1,12 +1,14 @@
 """How good a bundle's graph is on pieces it never saw: each figure with its 95 % interval.
 
 Pieces of one batch are alike, so the interval comes from drawing whole batches anew, not pieces
-(the cluster bootstrap). Every figure is a ratio of sums, so a batch is kept as its sums.
+(the cluster bootstrap). Every figure is a ratio of sums, so a batch is kept as its sums. What a figure is
+about is said by its stratum; strangers have figures of their own, and count nowhere else.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,16 +17,18 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from alloysort_datasets.families import ALUMINIUM, ELEMENTS, FAMILIES
-from alloysort_models.bundle.manifest import INPUTS, OUTPUTS
+from alloysort_models.bundle.manifest import INPUTS, OUTPUTS, Thresholds
 from alloysort_training.calibrate import NORMAL_QUANTILE, PRESENT, rows_with
-from alloysort_training.prepare import Prepared
+from alloysort_training.prepare import HIDDEN, LAYERS, NON_METAL, OPAQUE, Prepared
 
 BINS: Final = 15  # of the expected calibration error (Guo et al. 2017)
 RESAMPLES: Final = 1000
-WITHOUT: Final = {"without_image": "spectrum", "without_spectrum": "image"}
+MOSTLY: Final = 0.5  # of the late plumes
+STRONG: Final = 100.0  # the strongest line over the noise
 _BATCH: Final = 64
 
 Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,22 +38,50 @@ class Predictions:
     Attributes:
         probabilities: (N, F).
         wt_pct, sigma: (N, E).
-        novelty: (N,).
+        surface, novelty: (N,).
         family: (N,) int64, -1 where unknown.
         composition: (N, E) wt%, NaN where unknown.
         batch: (N,) int64.
+        shown: (N,) the piece's own share of the late plumes, NaN where unknown.
+        stranger: (N,) 1 for matter that no family describes, NaN where unknown.
+        layer: (N,) in `prepare.LAYERS`.
+        line_over_noise: (N,).
     """
 
     probabilities: NDArray[np.float32]
     wt_pct: NDArray[np.float32]
     sigma: NDArray[np.float32]
+    surface: NDArray[np.float32]
     novelty: NDArray[np.float32]
     family: NDArray[np.int64]
     composition: NDArray[np.float32]
     batch: NDArray[np.int64]
+    shown: NDArray[np.float32]
+    stranger: NDArray[np.float32]
+    layer: NDArray[np.int8]
+    line_over_noise: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.family)
+
+    def where(self, chosen: Mask) -> Predictions:
+        """Those of the chosen pieces, a (N,) mask."""
+        return Predictions(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+    @property
+    def strange(self) -> Mask:
+        """(N,) matter that no family describes."""
+        return np.asarray(self.stranger > 0.5)
+
+    @property
+    def right(self) -> Mask:
+        """(N,) the likeliest family is the true one."""
+        return np.asarray(self.probabilities.argmax(axis=1) == self.family)
+
+    @property
+    def aluminium(self) -> Mask:
+        """(N,) of an aluminium family."""
+        return (self.family >= 0) & (self.family < len(ALUMINIUM))
 
 
 def open_session(model: Path | bytes) -> onnxruntime.InferenceSession:
@@ -68,9 +100,12 @@ def predict(
     for start in range(0, len(rows), _BATCH):
         chosen = rows[start : start + _BATCH]
         collected.append(session.run(list(OUTPUTS), feed(prepared, chosen, pattern)))
-    probabilities, wt_pct, sigma, novelty = (np.concatenate(c) for c in zip(*collected, strict=True))
-    labels = prepared.family[rows], prepared.composition[rows], prepared.batch[rows]
-    return Predictions(probabilities, wt_pct, sigma, novelty, *labels)
+    probabilities, wt_pct, sigma, surface, novelty = (np.concatenate(c) for c in zip(*collected, strict=True))
+    names = ("family", "composition", "batch", "stranger", "layer", "line_over_noise")
+    labels = {name: getattr(prepared, name)[rows] for name in names}
+    return Predictions(
+        probabilities, wt_pct, sigma, surface, novelty, shown=prepared.shown[rows, 0], **labels
+    )
 
 
 def feed(prepared: Prepared, rows: NDArray[np.int64], pattern: str) -> dict[str, NDArray[Any]]:
@@ -87,52 +122,138 @@ def feed(prepared: Prepared, rows: NDArray[np.int64], pattern: str) -> dict[str,
     return dict(zip(INPUTS, values, strict=True))
 
 
-def evaluate(model: Path | bytes, prepared: Prepared, seed: int = 0) -> dict[str, Any]:
-    """Every figure of `figures` on pieces that have both sensors, and again with either sensor hidden.
+def evaluate(
+    graphs: Mapping[str, Path | bytes], prepared: Prepared, thresholds: Thresholds, seed: int = 0
+) -> dict[str, Any]:
+    """Every figure of `figures` for each pattern of sensors, over pieces that have at least these.
 
     Args:
-        model: an ONNX graph, a file or its bytes.
+        graphs: by pattern the ONNX graph that runs, a file or its bytes.
         prepared: the pieces, labelled.
+        thresholds: what is accepted.
         seed: of the bootstrap.
 
     Returns:
-        The figures with both sensors; `perturbations` holds those with one. Pieces without a sensor count
-        only where it is not asked for; a setting that no piece allows is left out.
+        By pattern; one that no piece allows is left out. Each has `strata`, the same figures of parts.
     """
-    session = open_session(model)
-    settings = {"both": "both", **WITHOUT}
-    results = {}
-    for name, pattern in settings.items():
+    results: dict[str, Any] = {}
+    for pattern, graph in graphs.items():
         rows = rows_with(prepared, pattern)
-        if len(rows):
-            results[name] = figures(predict(session, prepared, rows, pattern), seed)
-    return {**results.pop("both", {}), "perturbations": results}
+        if not len(rows):
+            continue
+        found = predict(open_session(graph), prepared, rows, pattern)
+        results[pattern] = figures(found.where(~found.strange), thresholds, pattern, seed)
+        results[pattern]["strangers"] = strangers(found, thresholds, pattern, seed)
+        results[pattern]["strata"] = {
+            name: _without_tables(figures(found.where(chosen), thresholds, pattern, seed))
+            for name, chosen in strata(found, pattern).items()
+            if chosen.any()
+        }
+    return results
 
 
-def figures(found: Predictions, seed: int = 0) -> dict[str, Any]:
-    """Macro-F1, accuracy, calibration error, composition errors and interval coverage.
+def _without_tables(found: dict[str, Any]) -> dict[str, Any]:
+    """What a stratum tells: a bundle's manifest need not hold its confusion too."""
+    left_out = ("families", "confusion", "rmse_wt_pct_all", "covered_90_all")
+    return {key: value for key, value in found.items() if key not in left_out}
+
+
+def strata(found: Predictions, pattern: str) -> dict[str, Mask]:
+    """Parts of what is no stranger; those by what the laser met make sense where there is a spectrum."""
+    if pattern == "image":
+        return {}
+    known = ~found.strange
+    metal = known & (found.family != NON_METAL)
+    bare = metal & (found.layer == LAYERS.index("bare"))
+    anodised = found.layer == LAYERS.index("anodising")  # a film of the alloy's own elements shows them
+    return {
+        "bare metal": bare,
+        "bare metal, strong lines": bare & (found.line_over_noise > STRONG),
+        "thin films": metal & (found.layer == LAYERS.index("thin films")),
+        **{layer: metal & (found.layer == LAYERS.index(layer)) for layer in OPAQUE.values()},
+        "late plumes over half metal": metal & (found.shown > MOSTLY),
+        "late plumes without metal": metal & (found.shown < HIDDEN) & ~anodised,
+        "bare aluminium": bare & found.aluminium,
+        "non-metal": known & (found.family == NON_METAL),
+    }
+
+
+def accepted(found: Predictions, thresholds: Thresholds, pattern: str) -> Mask:
+    """(N,) pieces whose family is to be trusted."""
+    sure = found.probabilities.max(axis=1) >= thresholds.confidence.of(pattern)
+    return np.asarray(sure & _trusted(found, thresholds, pattern))
+
+
+def taken_for_aluminium(found: Predictions, thresholds: Thresholds, pattern: str) -> Mask:
+    """(N,) pieces that are accepted as aluminium."""
+    share = found.probabilities[:, : len(ALUMINIUM)].sum(axis=1)
+    top = found.probabilities.argmax(axis=1) < len(ALUMINIUM)
+    return np.asarray(
+        top & (share >= thresholds.aluminium.of(pattern)) & _trusted(found, thresholds, pattern)
+    )
+
+
+def _trusted(found: Predictions, thresholds: Thresholds, pattern: str) -> Mask:
+    shown = np.ones(len(found), dtype=bool) if pattern == "image" else found.surface >= thresholds.surface
+    return np.asarray(shown & (found.novelty <= thresholds.novelty))
+
+
+def figures(found: Predictions, thresholds: Thresholds, pattern: str, seed: int = 0) -> dict[str, Any]:
+    """Macro-F1, accuracy, calibration error, what is accepted, composition errors and interval coverage.
 
     `rmse_wt_pct` and `covered_90` (the share of truths within the stated 90 % interval) are taken over
     pieces of aluminium families, `rmse_wt_pct_all` and `covered_90_all` over all.
     """
     weights = _bootstrap_weights(found.batch, seed)
-    known = found.family >= 0
-    aluminium = known & (found.family < len(ALUMINIUM))
     everything = np.ones(len(found), dtype=bool)
     confusion = _confusion(found)
+    taken = accepted(found, thresholds, pattern)
+    foreign = (found.family >= 0) & ~found.aluminium
+
+    def share(upper: Mask, lower: Mask) -> dict[str, float | None]:
+        return _figure(_ratio(*(weights @ _per_batch(found, [upper & lower, lower])).T))
+
     return {
         "n": len(found),
         "batches": len(np.unique(found.batch)),
         "macro_f1": _figure(macro_f1(weights @ confusion)),
         "accuracy": _figure(accuracy(weights @ confusion)),
         "ece": _figure(calibration_error(weights @ _reliability(found))),
-        "novel": _figure(_ratio(*(weights @ _per_batch(found, [found.novelty > 1.0, everything])).T)),
-        "rmse_wt_pct": _by_element(rmse(weights, found, aluminium)),
+        "novel": share(found.novelty > thresholds.novelty, everything),
+        "accepted": share(taken, everything),
+        "accepted_right": share(found.right, taken & (found.family >= 0)),
+        "foreign_as_aluminium": share(taken_for_aluminium(found, thresholds, pattern), foreign),
+        "aluminium_as_aluminium": share(taken_for_aluminium(found, thresholds, pattern), found.aluminium),
+        "rmse_wt_pct": _by_element(rmse(weights, found, found.aluminium)),
         "rmse_wt_pct_all": _by_element(rmse(weights, found, everything)),
-        "covered_90": _by_element(covered(weights, found, aluminium)),
+        "covered_90": _by_element(covered(weights, found, found.aluminium)),
         "covered_90_all": _by_element(covered(weights, found, everything)),
         "families": list(FAMILIES),
         "confusion": confusion.sum(axis=0).reshape(len(FAMILIES), -1).astype(int).tolist(),
+    }
+
+
+def strangers(found: Predictions, thresholds: Thresholds, pattern: str, seed: int = 0) -> dict[str, Any]:
+    """How matter that no family describes is told from known matter, and what of it passes."""
+    strange = found.where(found.strange & ~(found.shown < HIDDEN))
+    if not len(strange):
+        return {"n": 0}
+    known = found.where(~found.strange & ~(found.shown < HIDDEN))
+    weights = _bootstrap_weights(strange.batch, seed)
+
+    def share(chosen: Mask) -> dict[str, float | None]:
+        everything = np.ones(len(strange), dtype=bool)
+        return _figure(_ratio(*(weights @ _per_batch(strange, [chosen, everything])).T))
+
+    # of all pairs of a stranger and a known piece, those in which the stranger is the more novel
+    ranks = np.searchsorted(np.sort(known.novelty), strange.novelty) / max(len(known), 1)
+    everything = np.ones(len(strange), dtype=bool)
+    return {
+        "n": len(strange),
+        "novelty_auroc": _figure(_ratio(*(weights @ _per_batch(strange, [ranks, everything])).T)),
+        "novel": share(strange.novelty > thresholds.novelty),
+        "accepted": share(accepted(strange, thresholds, pattern)),
+        "as_aluminium": share(taken_for_aluminium(strange, thresholds, pattern)),
     }
 
 
@@ -152,9 +273,17 @@ def accuracy(confusion: Floats) -> Floats:
 
 
 def calibration_error(reliability: Floats) -> Floats:
-    """(R, 3 BINS) counts, summed confidence and hits to (R,) expected calibration error."""
+    """(R, 3 BINS) counts, summed confidence and hits to (R,) calibration error, root mean square.
+
+    The few hits of a bin scatter about its confidence even if the model is perfect; their variance is taken
+    off (the debiased estimator of Kumar et al. 2019, arXiv 1909.10155), so that small strata do not look
+    worse than they are. It is never below the mean absolute error that goes by the name of ECE, but for bias.
+    """
     count, confidence, right = np.split(reliability, 3, axis=1)
-    return _ratio(np.abs(confidence - right).sum(axis=1), count.sum(axis=1))
+    hits = _ratio(right, count)
+    variance = hits * (1 - hits) / np.maximum(count - 1, 1)
+    squared = np.nan_to_num(count * ((_ratio(confidence, count) - hits) ** 2 - variance)).sum(axis=1)
+    return np.sqrt(np.maximum(_ratio(squared, count.sum(axis=1)), 0))
 
 
 def rmse(weights: Floats, found: Predictions, chosen: NDArray[np.bool_]) -> Floats:

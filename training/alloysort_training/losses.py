@@ -22,6 +22,15 @@ def family_loss(logits: Tensor, family: Tensor, label_smoothing: float) -> Tenso
     return summed / known.sum().clamp(min=1)
 
 
+def share_loss(logits: Tensor, share: Tensor) -> Tensor:
+    """Cross entropy of (B,) logits with known shares from 0 to 1 (not NaN); 0 when none is known."""
+    known = torch.isfinite(share)
+    losses = functional.binary_cross_entropy_with_logits(
+        logits, torch.where(known, share, 0.0), reduction="none"
+    )
+    return torch.where(known, losses, 0.0).sum() / known.sum().clamp(min=1)
+
+
 def composition_loss(outputs: Outputs, wt_pct: Tensor) -> Tensor:
     """Beta-weighted Gaussian likelihood (Seitzer et al. 2022, arXiv 2203.09168) over the known wt%.
 
@@ -34,6 +43,7 @@ def composition_loss(outputs: Outputs, wt_pct: Tensor) -> Tensor:
     """
     known = torch.isfinite(wt_pct)
     target = composition_target(torch.where(known, wt_pct, 0.0))
+    known = torch.cat([known, known.all(dim=1, keepdim=True)], dim=1)  # what is left of 100
     squared = (outputs.mean - target).square() * torch.exp(-2.0 * outputs.log_sigma)
     likelihood = 0.5 * squared + outputs.log_sigma
     weighted = likelihood * torch.exp(2.0 * BETA * outputs.log_sigma.detach())

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -24,17 +24,33 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from alloysort_datasets.errors import SpectrumError, TrainingError
 from alloysort_datasets.families import ELEMENTS, FAMILIES
-from alloysort_datasets.piece import SPLITS, Piece, Split, sensed
+from alloysort_datasets.piece import SPLITS, Instrument, Piece, Split, sensed
 from alloysort_datasets.readers.picture import decode_image
-from alloysort_datasets.spectrum import Spectrum
 from alloysort_datasets.table.sides import Sides
-from alloysort_datasets.table.store import read_instruments, read_pieces, table_sha256
+from alloysort_datasets.table.store import read_instruments, read_pieces, simulator_of, table_sha256
 from alloysort_models.bundle.grid import Grid
-from alloysort_models.bundle.inputs import hit_shots, prepare_image, prepare_spectrum
+from alloysort_models.bundle.inputs import (
+    LINE_SIGMAS,
+    VIEWS,
+    hit_shots,
+    is_dark,
+    late,
+    line_over_noise,
+    prepare_image,
+    prepare_spectrum,
+)
+from alloysort_models.bundle.manifest import FRONT_END_VERSION
 from alloysort_training.config import Config
 
-CACHE_VERSION: Final = 1  # raise it when what is kept changes
+CACHE_VERSION: Final = 2  # raise it when what is kept changes
 PEAK: Final = 16384.0  # counts of the brightest channel as kept: float16 then resolves 1e-8 of it
+HIDDEN: Final = 0.05  # of the late plumes: a piece that shows less of itself is hidden under something
+NON_METAL: Final = FAMILIES.index("non-metal")
+# What lies on a piece, by the simulator; of several the outermost opaque one
+LAYERS: Final = ("unknown", "bare", "thin films", "paint", "anodising", "zinc coat")
+OPAQUE: Final = {"paint_um": "paint", "anodising_um": "anodising", "zinc_um": "zinc coat"}
+THIN: Final = ("moisture_um", "dirt_um", "oil_um")
+FRESH_OXIDE_UM: Final = 0.01  # what every aluminium has
 _DONE: Final = "done.json"
 
 
@@ -43,10 +59,14 @@ class Batch(NamedTuple):
 
     Attributes:
         image: (B, H, H, 3) uint8.
-        spectrum, coverage: (B, C) float32.
+        spectrum: (B, K, C) float32.
+        coverage: (B, C) float32.
         present: (B, 2) float32.
         family: (B,) int64, -1 where unknown.
         composition: (B, E) wt%, NaN where unknown.
+        shown: (B,) the piece's own share of what the late hits ablated, NaN where unknown.
+        stranger: (B,) 1 for matter that no family describes, else 0; NaN where unknown.
+        layer: (B,) int64 in LAYERS.
     """
 
     image: Tensor
@@ -55,6 +75,9 @@ class Batch(NamedTuple):
     present: Tensor
     family: Tensor
     composition: Tensor
+    shown: Tensor
+    stranger: Tensor
+    layer: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,23 +86,29 @@ class Prepared:
 
     Attributes:
         images: (N, H, H, 3) uint8.
-        spectra: (N, K, C) float16: the mean of all shots first, then of random subsets; see `to_half`.
-        axis: (N,) row of `coverage`, that of the piece's instrument.
-        coverage: (instruments, C) uint8.
+        spectra: (N, V, K, C) float16: the views of all shots first, then of random subsets; see `to_half`.
+        coverage: (N, C / 8) uint8, a bit a channel.
         present: (N, 2) float32, image there, spectrum there.
         family: (N,) int64, -1 where unknown.
         composition: (N, E) float32 wt%, NaN where unknown.
         batch: (N,) int64, the piece's batch as a number.
+        shown: (N, V) float32, the piece's own share of what the late hits ablated, NaN where unknown.
+        stranger: (N,) float32, 1 for matter that no family describes, NaN where unknown.
+        layer: (N,) int8 in LAYERS.
+        line_over_noise: (N,) float32 of the strongest line, 0 without a spectrum.
     """
 
     images: NDArray[np.uint8]
     spectra: NDArray[np.float16]
-    axis: NDArray[np.int64]
     coverage: NDArray[np.uint8]
     present: NDArray[np.float32]
     family: NDArray[np.int64]
     composition: NDArray[np.float32]
     batch: NDArray[np.int64]
+    shown: NDArray[np.float32]
+    stranger: NDArray[np.float32]
+    layer: NDArray[np.int8]
+    line_over_noise: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.family)
@@ -95,10 +124,15 @@ class Prepared:
         return Batch(
             image=torch.from_numpy(self.images[pieces]),
             spectrum=torch.from_numpy(self.spectra[pieces, variants].astype(np.float32)),
-            coverage=torch.from_numpy(self.coverage[self.axis[pieces]] * present[:, 1:]),
+            coverage=torch.from_numpy(
+                np.unpackbits(self.coverage[pieces], axis=1).astype(np.float32) * present[:, 1:]
+            ),
             present=torch.from_numpy(present),
             family=torch.from_numpy(self.family[pieces]),
             composition=torch.from_numpy(self.composition[pieces]),
+            shown=torch.from_numpy(self.shown[pieces, variants]),
+            stranger=torch.from_numpy(self.stranger[pieces]),
+            layer=torch.from_numpy(self.layer[pieces].astype(np.int64)),
         )
 
     @classmethod
@@ -117,15 +151,15 @@ class Survey:
         pieces: number of pieces of each split.
         batches: the number given to each (source, batch).
         families: number of training pieces of each family.
-        instruments: number of different spectrometers.
         sha256: of all tables together.
+        simulator: newest version that made any of them, None where all are real.
     """
 
     pieces: dict[Split, int]
     batches: dict[tuple[str, str], int]
     families: dict[str, int]
-    instruments: int
     sha256: str
+    simulator: int | None
 
     @property
     def sources(self) -> list[str]:
@@ -156,8 +190,8 @@ def survey(folders: Sequence[Path]) -> Survey:
                 pieces[piece.split] += 1
             if piece.split == "train" and piece.family is not None:
                 families[piece.family] = families.get(piece.family, 0) + 1
-    instruments = sum(len(read_instruments(folder)) for folder in folders)
-    return Survey(pieces, numbers, families, instruments, combined_sha256(folders))
+    simulator = max((simulator_of(folder) or 0 for folder in folders), default=0) or None
+    return Survey(pieces, numbers, families, combined_sha256(folders), simulator)
 
 
 def require_splits(found: Survey, folders: Sequence[Path], *splits: Split) -> None:
@@ -192,20 +226,21 @@ def prepare(folders: Sequence[Path], split: Split, found: Survey, config: Config
     if not (folder / _DONE).is_file():
         shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed while preparing
         folder.mkdir(parents=True)
-        _fill(folders, split, found, config, _blank(folder, count, found.instruments, config))
+        _fill(folders, split, found, config, _blank(folder, count, config))
         (folder / _DONE).write_text(json.dumps({"pieces": count}) + "\n", encoding="utf-8")
     return Prepared.open(folder)
 
 
 def to_half(spectrum: NDArray[np.float32], coverage: NDArray[np.float32]) -> NDArray[np.float16]:
-    """Counts as kept: float16, the lowest seen channel at 0, the highest at PEAK.
+    """(K, C) counts as kept: float16, in every view the lowest seen channel at 0, the highest at PEAK.
 
     The network is blind to both (see `network.sorter.condition`), so nothing it uses is lost.
     """
     seen = coverage > 0
-    lowest = float(spectrum[seen].min())
-    span = float(spectrum[seen].max()) - lowest
-    return np.where(seen, (spectrum - lowest) * (PEAK / span if span > 0 else 0.0), 0.0).astype(np.float16)
+    lowest = spectrum[:, seen].min(axis=1, keepdims=True)
+    span = spectrum[:, seen].max(axis=1, keepdims=True) - lowest
+    scale = np.divide(PEAK, span, out=np.zeros_like(span), where=span > 0)
+    return np.where(seen, (spectrum - lowest) * scale, 0.0).astype(np.float16)
 
 
 class Batches(Dataset[Batch]):
@@ -282,6 +317,7 @@ def _as_is(batch: Any) -> Any:
 def _key(found: Survey, config: Config) -> str:
     told = {
         "version": CACHE_VERSION,
+        "front_end": FRONT_END_VERSION,
         "data": found.sha256,
         "grid": asdict(config.grid),
         "image_size": config.network.image_size,
@@ -291,17 +327,20 @@ def _key(found: Survey, config: Config) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _blank(folder: Path, count: int, instruments: int, config: Config) -> Prepared:
-    size, channels = config.network.image_size, config.grid.channels
+def _blank(folder: Path, count: int, config: Config) -> Prepared:
+    size, channels, variants = config.network.image_size, config.grid.channels, config.preparation.variants
     shapes: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
         "images": ((count, size, size, 3), np.uint8),
-        "spectra": ((count, config.preparation.variants, channels), np.float16),
-        "axis": ((count,), np.int64),
-        "coverage": ((max(instruments, 1), channels), np.uint8),
+        "spectra": ((count, variants, VIEWS, channels), np.float16),
+        "coverage": ((count, channels // 8), np.uint8),
         "present": ((count, 2), np.float32),
         "family": ((count,), np.int64),
         "composition": ((count, len(ELEMENTS)), np.float32),
         "batch": ((count,), np.int64),
+        "shown": ((count, variants), np.float32),
+        "stranger": ((count,), np.float32),
+        "layer": ((count,), np.int8),
+        "line_over_noise": ((count,), np.float32),
     }
     return Prepared(
         **{
@@ -313,53 +352,78 @@ def _blank(folder: Path, count: int, instruments: int, config: Config) -> Prepar
 
 def _fill(folders: Sequence[Path], split: Split, found: Survey, config: Config, into: Prepared) -> None:
     rng = np.random.default_rng((config.seed, SPLITS.index(split)))
-    row, first_axis = 0, 0
+    row = 0
     for folder in folders:
         instruments = read_instruments(folder)
-        axes = {name: first_axis + number for number, name in enumerate(instruments)}
         for piece in read_pieces(folder, split=split):
             _fill_labels(piece, found, row, into)
-            if piece.image is not None:
-                rgb = decode_image(piece.image, f"piece {piece.piece_id}")
-                into.images[row] = prepare_image(rgb, config.network.image_size)
-            spectrum = sensed(piece, instruments)
-            if spectrum is not None and piece.instrument is not None:
-                axis = axes[piece.instrument]
-                into.axis[row] = axis
-                try:
-                    variants = _variants(spectrum, config.grid, into.variants, rng)
-                except SpectrumError as error:
-                    raise SpectrumError(f"piece {piece.piece_id!r}: {error}") from None
-                into.spectra[row], into.coverage[axis] = variants
+            _fill_image(piece, config.network.image_size, row, into)
+            try:
+                _fill_spectrum(piece, instruments, config.grid, rng, row, into)
+            except SpectrumError as error:
+                raise SpectrumError(f"piece {piece.piece_id!r}: {error}") from None
             row += 1
-        first_axis += len(instruments)
     for field in fields(into):
         getattr(into, field.name).flush()
 
 
 def _fill_labels(piece: Piece, found: Survey, row: int, into: Prepared) -> None:
     composition = piece.composition or {}
-    into.present[row] = (piece.image is not None, piece.spectra is not None)
     into.family[row] = -1 if piece.family is None else FAMILIES.index(piece.family)
     into.composition[row] = [composition.get(element, np.nan) for element in ELEMENTS]
     into.batch[row] = found.batches[piece.source, piece.batch]
+    into.stranger[row] = piece.conditions.get("stranger", np.nan if piece.family is None else 0.0)
+    into.layer[row] = LAYERS.index(layer_of(piece.conditions))
 
 
-def _variants(
-    spectrum: Spectrum, grid: Grid, count: int, rng: np.random.Generator
-) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
-    """(count, C) spectra: of all shots, then of random subsets of them; and the (C,) coverage."""
-    kept = np.empty((count, grid.channels), dtype=np.float16)
-    for variant in range(count):
-        shots = len(spectrum.shots)
-        chosen = spectrum if variant == 0 else replace(spectrum, shots=spectrum.shots[_some(shots, rng)])
-        counts, coverage = prepare_spectrum(chosen, hit_shots(chosen.shots), grid)
-        kept[variant] = to_half(counts, coverage)
-    return kept, coverage
+def _fill_image(piece: Piece, size: int, row: int, into: Prepared) -> None:
+    """A black picture shows nothing: it is not there, as on the line."""
+    if piece.image is None:
+        return
+    image = prepare_image(decode_image(piece.image, f"piece {piece.piece_id}"), size)
+    if not is_dark(image):
+        into.images[row], into.present[row, 0] = image, 1.0
+
+
+def _fill_spectrum(
+    piece: Piece, instruments: Mapping[str, Instrument], grid: Grid, rng: np.random.Generator, row: int,
+    into: Prepared,
+) -> None:  # fmt: skip
+    """Views of all shots, then of random subsets of them; a spectrum without a line is not there."""
+    into.shown[row] = np.nan
+    spectrum = sensed(piece, instruments)
+    if spectrum is None:
+        return
+    shots = len(spectrum.shots)
+    own = np.array([piece.conditions.get(f"metal_share_{shot}", np.nan) for shot in range(1, shots + 1)])
+    for variant in range(into.variants):
+        chosen = np.arange(shots) if variant == 0 else _some(shots, rng)
+        some = replace(spectrum, shots=spectrum.shots[chosen])
+        hit = hit_shots(some.shots)
+        views, coverage = prepare_spectrum(some, hit, grid)
+        into.spectra[row, variant] = to_half(views, coverage)
+        into.shown[row, variant] = own[chosen][hit][late(int(hit.sum())) :].mean()
+        if variant == 0:
+            strongest = line_over_noise(some.shots[hit].mean(axis=0, dtype=np.float64))
+            into.line_over_noise[row] = strongest
+            into.present[row, 1] = strongest > LINE_SIGMAS
+            into.coverage[row] = np.packbits(coverage > 0)
+
+
+def layer_of(conditions: Mapping[str, float]) -> str:
+    """One of LAYERS, by what the simulator laid on a piece."""
+    if "oxide_um" not in conditions:
+        return "unknown"
+    for name, layer in OPAQUE.items():
+        if conditions[name] > 0:
+            return layer
+    thin = any(conditions[name] > 0 for name in THIN) or conditions["oxide_um"] > FRESH_OXIDE_UM
+    return "thin films" if thin else "bare"
 
 
 def _some(shots: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    return rng.choice(shots, size=int(rng.integers(1, shots + 1)), replace=False)
+    """One to all of them, in the order fired."""
+    return np.sort(rng.choice(shots, size=int(rng.integers(1, shots + 1)), replace=False))
 
 
 def _listed(folders: Sequence[Path]) -> str:

@@ -21,7 +21,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, TypedDict
+from typing import Any, Final, NamedTuple, TypedDict
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
@@ -33,11 +33,15 @@ from torch.utils.data import DataLoader
 from alloysort_datasets.errors import AlloysortError, TrainingError
 from alloysort_datasets.families import FAMILIES
 from alloysort_datasets.piece import Split
+from alloysort_models.bundle.manifest import FRONT_END_VERSION
 from alloysort_models.network.sorter import Outputs, Sorter
 from alloysort_training.augment import augment
 from alloysort_training.config import Config, load_config
-from alloysort_training.losses import composition_loss, family_loss
+from alloysort_training.losses import composition_loss, family_loss, share_loss
 from alloysort_training.prepare import (
+    HIDDEN,
+    LAYERS,
+    NON_METAL,
     Batch,
     InOrder,
     Prepared,
@@ -64,6 +68,8 @@ class Begun(TypedDict):
     data_sha256: str
     sources: list[str]
     pieces: dict[str, int]
+    simulator: int | None
+    front_end: int
     machine: str
 
 
@@ -105,6 +111,11 @@ def load_run(run: Path) -> tuple[Begun, Config, Sorter]:
     begun = _read_begun(run)
     if begun is None:
         raise TrainingError(f"{run}: no {CONFIG} in it: not the folder of a training run")
+    if begun.get("front_end") != FRONT_END_VERSION:
+        raise TrainingError(
+            f"{run}: was trained on features of front end {begun.get('front_end', 1)}, this one is "
+            f"{FRONT_END_VERSION}: train anew"
+        )
     config = Config.model_validate(begun["config"])
     fitting = Fitting(config)
     try:
@@ -152,6 +163,47 @@ class Tables(LightningDataModule):
         return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
 
+class Truth(NamedTuple):
+    """What B pieces' sensors can be asked about: -1 or NaN where they do not hold the answer.
+
+    Attributes:
+        family: (B,) int64.
+        composition: (B, E) wt%.
+        surface: (B,) share of metal in what the late shots ablated; of a non-metal it is 0. Unknown under
+            an anodic film, which is of its alloy's own elements and looks like it.
+        stranger: (B,) 1 for matter that no family describes, else 0.
+    """
+
+    family: Tensor
+    composition: Tensor
+    surface: Tensor
+    stranger: Tensor
+
+    @classmethod
+    def of(cls, batch: Batch, present: Tensor) -> Truth:
+        """What (B, 2) sensors can be asked about.
+
+        Family and composition of a piece hidden under a layer are asked for all the same: so the network
+        learns how little it knows (beside leaving them out: calibration error of hidden pieces 0.07, not
+        0.40, and bare ones as good).
+
+        Strangers teach what is strange, and no family: how many lumps of manganese oxide come for one of
+        manganese is nobody's knowledge, and a simulation's guess would decide between the two.
+        """
+        seen, lit = present.any(dim=1), present[:, 1] > 0.5
+        strange = batch.stranger > 0.5
+        metal = (batch.family != NON_METAL).to(batch.shown.dtype)
+        told = lit & (batch.family >= 0) & (batch.layer != LAYERS.index("anodising"))
+        told &= ~(strange & (batch.family == NON_METAL))
+        return cls(
+            family=torch.where(seen & ~strange, batch.family, -1),
+            composition=torch.where(seen.unsqueeze(1), batch.composition, torch.nan),
+            surface=torch.where(told, batch.shown * metal, torch.nan),
+            # NaN, unknown, is taken as shown
+            stranger=torch.where(lit & ~(batch.shown < HIDDEN), batch.stranger, torch.nan),
+        )
+
+
 class Fitting(LightningModule):
     """The step, the optimiser and what is watched; the loop is Lightning's."""
 
@@ -175,11 +227,12 @@ class Fitting(LightningModule):
     def validation_step(self, batch: Batch, _: int) -> None:
         """The loss on untouched pieces and who is taken for whom."""
         outputs = self.sorter(batch.image, batch.spectrum, batch.coverage, batch.present)
+        batch = batch._replace(family=torch.where(batch.stranger > 0.5, -1, batch.family))
         known = batch.family >= 0
         told = outputs.logits.argmax(dim=1)[known]
         ones = torch.ones(len(told), device=told.device)
         self.confusion.index_put_((batch.family[known], told), ones, accumulate=True)
-        loss = self._loss(outputs, batch.family, batch.composition)
+        loss = self._loss(outputs, Truth.of(batch, batch.present))
         self.log("calibration_loss", loss, batch_size=len(batch.family), sync_dist=True)
 
     def on_validation_epoch_start(self) -> None:
@@ -217,17 +270,18 @@ class Fitting(LightningModule):
         alone = torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0]], device=lit.device)
         present = torch.cat([batch.present * sensors for sensors in alone])  # (3 B, 2)
         outputs = self.sorter.judge(pictured.repeat(3, 1), lit.repeat(3, 1), present)
-        seen = present.any(dim=1)
-        family = torch.where(seen, batch.family.repeat(3), -1)
-        composition = torch.where(seen.unsqueeze(1), batch.composition.repeat(3, 1), torch.nan)
-        parts = zip(*(tensor.chunk(3) for tensor in (*outputs, family, composition)), strict=True)
-        losses = [self._loss(Outputs(*part[:4]), part[4], part[5]) for part in parts]
+        losses = [
+            self._loss(Outputs(*one), Truth.of(batch, seen))
+            for *one, seen in zip(*(tensor.chunk(3) for tensor in (*outputs, present)), strict=True)
+        ]
         return losses[0] + fit.image_alone_weight * losses[1] + fit.spectrum_alone_weight * losses[2]
 
-    def _loss(self, outputs: Outputs, family: Tensor, composition: Tensor) -> Tensor:
+    def _loss(self, outputs: Outputs, truth: Truth) -> Tensor:
         fit = self.config.fit
-        named = family_loss(outputs.logits, family, fit.label_smoothing)
-        return named + fit.composition_weight * composition_loss(outputs, composition)
+        named = family_loss(outputs.logits, truth.family, fit.label_smoothing)
+        matter = share_loss(outputs.surface, truth.surface) + share_loss(outputs.stranger, truth.stranger)
+        composed = composition_loss(outputs, truth.composition)
+        return named + fit.composition_weight * composed + fit.matter_weight * matter
 
 
 class MetricsFile(Callback):
@@ -297,6 +351,8 @@ def _begin(out: Path, config: Config, data: Sequence[Path], found: Survey) -> No
         data_sha256=found.sha256,
         sources=found.sources,
         pieces={str(split): count for split, count in found.pieces.items()},
+        simulator=found.simulator,
+        front_end=FRONT_END_VERSION,
         machine=_machine(),
     )
     before = _read_begun(out)
@@ -304,6 +360,8 @@ def _begin(out: Path, config: Config, data: Sequence[Path], found: Survey) -> No
         (out / CONFIG).write_text(json.dumps(begun, indent=2) + "\n", encoding="utf-8")
     elif before["config"] != begun["config"]:
         raise TrainingError(f"{out}: holds a run with another config: name another --out, or delete it")
+    elif before.get("front_end") != FRONT_END_VERSION:
+        raise TrainingError(f"{out}: holds a run of another front end: name another --out, or delete it")
     elif before["data_sha256"] != begun["data_sha256"]:
         raise TrainingError(f"{out}: holds a run on other data: name another --out, or delete it")
 

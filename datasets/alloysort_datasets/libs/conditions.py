@@ -37,6 +37,8 @@ class Conditions:
             and electron density over those of the earlier one.
         continuum: over that of D'Ammando's formula: what the gate sees of the first, dense moments.
         air_share: of the plume's atoms in focus, at nominal energy; humidity: hydrogen in that air, wt%.
+        nitrogen: atoms of it in that air over what air has: its molecules hold together up to 7,000 K, where
+            oxygen's have long come apart or are bound by the metal.
         collected: share of the light that reaches the spectrometer, relative.
         depth_um: of metal that a pulse in focus ablates, at the middle of the crater.
         volatile: how far volatile elements go ahead in the plume, see `laser.BOILING_K`.
@@ -64,6 +66,7 @@ class Conditions:
     continuum: float
     air_share: float
     humidity: float
+    nitrogen: float
     collected: float
     depth_um: float
     volatile: float
@@ -104,6 +107,7 @@ RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "continuum": (0.1, 30),
     "air_share": (0, 0.9),
     "humidity": (0, 2),
+    "nitrogen": (0, 1),
     "collected": (1e-3, 100),
     "depth_um": (0.1, 30),
     "volatile": (0, 0.3),
@@ -188,8 +192,9 @@ def _draw_plasma(rng: Rng) -> dict[str, float]:
         "cooling": float(rng.uniform(0.65, 0.95)),
         "thinning": _loguniform(rng, 0.15, 0.7),
         "continuum": float(np.clip(_lognormal(rng, 4.0, 0.9), 0.3, 30)),
-        "air_share": float(np.clip(_lognormal(rng, 0.12, 0.9), 0, 0.7)),
+        "air_share": float(np.clip(_lognormal(rng, 0.3, 0.8), 0, 0.9)),
         "humidity": float(rng.uniform(0.02, 0.3)),
+        "nitrogen": _loguniform(rng, 0.08, 1.0),
         "collected": _lognormal(rng, 1.0, 0.3),
     }
 

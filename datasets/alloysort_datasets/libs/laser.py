@@ -111,7 +111,7 @@ def fire(
     ablated, own = _ablate(spots, conditions, jitter, fluence)
     if neighbour is not None:
         own[-1] *= 1 - conditions.neighbour_share
-    air = _air(conditions.humidity)
+    air = _air(conditions.humidity, conditions.nitrogen)
     plumes = _mix(ablated, air, _air_share(conditions, fluence)[:, None])
     light = exposure * _collected(conditions) * jitter.light * jitter.on_piece
     counts = []
@@ -247,10 +247,17 @@ def _belt() -> Floats:
     return atomic_data().fractions(dict(BELT))
 
 
-def _air(humidity: float) -> Floats:
-    """(elements,) number fractions of air with so much hydrogen, wt%."""
+def _air(humidity: float, nitrogen: float) -> Floats:
+    """(elements,) number fractions of air with so much hydrogen, wt%, and that part of its nitrogen."""
     dry, wet = _dry_air()
+    dry = np.where(_is_nitrogen(), nitrogen * dry, dry)
+    dry /= dry.sum()
     return _mix(dry, wet, humidity / (humidity + 100 / 14.4))  # 14.4 u, air's mean atom, against hydrogen's 1
+
+
+@cache
+def _is_nitrogen() -> NDArray[np.bool_]:
+    return np.array([element == "N" for element in atomic_data().elements])
 
 
 @cache

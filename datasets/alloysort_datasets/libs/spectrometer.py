@@ -374,7 +374,9 @@ def random_spectrometer(name: str, rng: Rng) -> Spectrometer:
     bend = rng.uniform(-0.2, 0.2)
     arms = []
     for (low, high), fine in zip(pairwise(edges), fineness, strict=True):
-        low += 0.05 if rng.random() < 0.5 else min(rng.uniform(0.5, 25), 0.5 * (high - low))
+        touching = rng.random() < 0.5
+        gap = 0.05 if touching else rng.uniform(0.5, 25)
+        low += gap if touching and gap < high - low else min(gap, 0.5 * (high - low))
         pixels = max(int(channels * fine / fineness.sum()), 128)
         arms.append(_arm(low, high, pixels, width / fine**0.7 * rng.uniform(0.8, 1.25), rng, bend))
     return _stitch(name, arms, rng, 1.0, intensified=bool(rng.random() < 0.15))

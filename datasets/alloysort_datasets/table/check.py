@@ -103,7 +103,7 @@ def _check_file(path: Path, instruments: Mapping[str, Instrument], sides: Sides)
     try:
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         yield Fault(str(path), None, "", f"unreadable: {' '.join(str(error).split())[:200]}")
         return
     usable = []

@@ -182,7 +182,7 @@ def _rewrite(paths: Sequence[Path], drawn: Mapping[Batch, Split]) -> None:
             _write_part(path, part, drawn)
         for path, part in parts.items():
             part.replace(path)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise TableError(f"{path}: {' '.join(str(error).split())[:200]}") from None
     finally:
         for part in parts.values():

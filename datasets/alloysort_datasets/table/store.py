@@ -265,7 +265,7 @@ def read_batches(
                         yield begin, _as_declared(path, batch, wanted)
                         begin += batch.num_rows
                 first += rows
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise TableError(f"{path}: unreadable: {_one_line(error)}") from None
 
 
@@ -296,7 +296,7 @@ def simulator_of(folder: Path) -> int | None:
     for path in piece_files(folder):
         try:
             metadata = pq.read_schema(path).metadata or {}
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
             raise TableError(f"{path}: {_one_line(error)}") from None
         versions.append(int(metadata.get(SIMULATOR, b"0")))
     return max(versions) or None
@@ -333,7 +333,7 @@ def read_instrument_rows(folder: Path) -> list[dict[str, Any]]:
         if missing:
             raise TableError(f"{path}: column {missing[0]!r} is missing")
         table = table.select(INSTRUMENT_SCHEMA.names).cast(INSTRUMENT_SCHEMA)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise TableError(f"{path}: unreadable: {_one_line(error)}") from None
     scalars = table.drop_columns("wavelength_nm").to_pylist()
     axes = [axis.values for axis in table.column("wavelength_nm")]

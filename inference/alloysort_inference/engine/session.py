@@ -15,8 +15,8 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 from alloysort_datasets.errors import BundleError
 from alloysort_datasets.families import ELEMENTS, FAMILIES
 from alloysort_inference.assessment import Assessment
-from alloysort_models.bundle.inputs import Features
-from alloysort_models.bundle.manifest import INPUTS, OUTPUTS, Bundle
+from alloysort_models.bundle.inputs import VIEWS, Features
+from alloysort_models.bundle.manifest import INPUTS, OUTPUTS, PATTERNS, Bundle
 
 PREFERRED: Final = (
     "CUDAExecutionProvider",
@@ -50,7 +50,8 @@ _TENSOR_TYPES: Final = {
 class Engine:
     """A bundle ready to run. Safe to share between threads.
 
-    On a CPU it runs the bundle's 8-bit graph where there is one.
+    On a CPU it runs the bundle's 8-bit graph where there is one, but for pieces with a picture alone: those
+    are close calls, which rounding would turn.
 
     Args:
         bundle: verified by `load_bundle`.
@@ -58,8 +59,8 @@ class Engine:
         threads: threads inside one run; None leaves it to onnxruntime (one a core).
 
     Raises:
-        BundleError: a provider is missing, onnxruntime cannot load the graph, or the graph is not what
-            the manifest says.
+        BundleError: a provider is missing, onnxruntime cannot load a graph, or a graph is not what the
+            manifest says.
     """
 
     def __init__(
@@ -68,32 +69,31 @@ class Engine:
         self.bundle = bundle
         require_known_labels(bundle)
         chosen = choose_providers(providers)
-        options = ort.SessionOptions()
-        options.log_severity_level = 3  # errors come as exceptions; warnings are not the operator's
-        options.intra_op_num_threads = threads or 0
-        self.graph = bundle.model
-        if bundle.quantized is not None and chosen[0] == "CPUExecutionProvider":
-            self.graph = bundle.quantized
-        with _named(self.graph):
-            self._session = ort.InferenceSession(str(self.graph), options, providers=chosen)
-        started = self._session.get_providers()
+        on_cpu = chosen[0] == "CPUExecutionProvider"
+        paths = {pattern: bundle.on_cpu(pattern) if on_cpu else bundle.model for pattern in PATTERNS}
+        opened = {path: _Graph(path, bundle, chosen, threads) for path in set(paths.values())}
+        self._graphs = {pattern: opened[path] for pattern, path in paths.items()}
+        started = self.providers
         if providers is not None and started[0] != chosen[0]:
             raise BundleError(f"provider {chosen[0]!r} did not start, onnxruntime fell back to {started}")
-        require_graph(self.graph, bundle, self._session)
 
     @property
     def providers(self) -> tuple[str, ...]:
         """The execution providers the session runs on, first choice first."""
-        return tuple(self._session.get_providers())
+        return self._graphs["both"].providers
+
+    def graph(self, sensors: str = "both") -> Path:
+        """The graph that runs for a pattern of sensors."""
+        return self._graphs[sensors].path
 
     def warm_up(self) -> None:
         """Run featureless pieces, so that the first real one is no slower than the next.
 
         Raises:
-            BundleError: the graph does not run.
+            BundleError: a graph does not run.
         """
         for size in WARM_UP_BATCHES:
-            self.run([self._featureless()] * size)
+            self.run([self._featureless(pattern) for pattern in PATTERNS for _ in range(size)])
 
     def run(self, batch: Sequence[Features]) -> list[Assessment]:
         """Assess a batch of pieces, in order.
@@ -101,28 +101,61 @@ class Engine:
         Raises:
             BundleError: onnxruntime failed, or the graph's answer is not finite or not of the right shape.
         """
-        if not batch:
-            return []
+        places: dict[_Graph, list[int]] = {}
+        for place, features in enumerate(batch):
+            places.setdefault(self._graphs[sensors_of(features)], []).append(place)
+        answers: dict[int, Assessment] = {}
+        for graph, mine in places.items():
+            answers.update(zip(mine, graph.run([batch[place] for place in mine]), strict=True))
+        return [answers[place] for place in range(len(batch))]
+
+    def _featureless(self, sensors: str) -> Features:
+        size, channels = self.bundle.manifest.image_size, self.bundle.grid.channels
+        image = np.full((size, size, 3), 128, np.uint8)
+        spectrum = np.ones((VIEWS, channels), np.float32)
+        present = np.array([sensors != "spectrum", sensors != "image"], np.float32)
+        return Features(image, spectrum, spectrum[0], present)
+
+
+class _Graph:
+    """One graph of a bundle in a session of its own."""
+
+    def __init__(self, path: Path, bundle: Bundle, providers: Sequence[str], threads: int | None) -> None:
+        self.path = path
+        options = ort.SessionOptions()
+        options.log_severity_level = 3  # errors come as exceptions; warnings are not the operator's
+        options.intra_op_num_threads = threads or 0
+        with _named(path):
+            self._session = ort.InferenceSession(str(path), options, providers=list(providers))
+        require_graph(path, bundle, self._session)
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        return tuple(self._session.get_providers())
+
+    def run(self, batch: Sequence[Features]) -> list[Assessment]:
         feed = {name: np.stack([getattr(features, name) for features in batch]) for name in INPUTS}
-        with _named(self.graph):
+        with _named(self.path):
             outputs = self._session.run(list(OUTPUTS), feed)
         named = dict(zip(OUTPUTS, outputs, strict=True))
-        require_answer(self.graph, named, len(batch))
+        require_answer(self.path, named, len(batch))
         return [
             Assessment(
                 named["probabilities"][row],
                 named["composition"][row],
                 named["composition_sigma"][row],
                 float(named["novelty"][row]),
+                float(named["surface"][row]) if features.present[1] else None,
+                sensors_of(features),
             )
-            for row in range(len(batch))
+            for row, features in enumerate(batch)
         ]
 
-    def _featureless(self) -> Features:
-        size, channels = self.bundle.manifest.image_size, self.bundle.grid.channels
-        image = np.full((size, size, 3), 128, np.uint8)
-        ones = np.ones(channels, np.float32)
-        return Features(image, ones, ones, np.ones(2, np.float32))
+
+def sensors_of(features: Features) -> str:
+    """The pattern of what is present; where nothing is, the network answers as to a picture."""
+    image, spectrum = features.present > 0.5
+    return PATTERNS[2] if image and spectrum else PATTERNS[1] if spectrum else PATTERNS[0]
 
 
 def choose_providers(requested: Sequence[str] | None) -> list[str]:
@@ -159,7 +192,7 @@ def require_graph(graph: Path, bundle: Bundle, session: Any) -> None:
     families, elements = len(FAMILIES), len(ELEMENTS)
     inputs = {
         "image": (size, size, 3),
-        "spectrum": (channels,),
+        "spectrum": (VIEWS, channels),
         "coverage": (channels,),
         "present": (2,),
     }
@@ -167,6 +200,7 @@ def require_graph(graph: Path, bundle: Bundle, session: Any) -> None:
         "probabilities": (families,),
         "composition": (elements,),
         "composition_sigma": (elements,),
+        "surface": (),
         "novelty": (),
     }
     for kind, expected, found in (
@@ -182,7 +216,7 @@ def require_graph(graph: Path, bundle: Bundle, session: Any) -> None:
 
 def require_answer(graph: Path, named: dict[str, NDArray[np.float32]], size: int) -> None:
     """Refuse an answer of the wrong shape, not finite, or with probabilities that are none."""
-    widths = {"probabilities": (len(FAMILIES),), "novelty": ()}
+    widths = {"probabilities": (len(FAMILIES),), "surface": (), "novelty": ()}
     for name, values in named.items():
         shape = (size, *widths.get(name, (len(ELEMENTS),)))
         if values.shape != shape:

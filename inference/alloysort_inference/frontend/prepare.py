@@ -1,6 +1,7 @@
 """From what the sensors deliver to one row of the engine's tensors, with quality flags on the way.
 
-A piece of which nothing at all can be seen is `blind`, and the policy sends it to the default outlet.
+A spectrum without a line and a black picture show nothing: to the model they are not there. A piece of which
+nothing at all can be seen is `blind`, and the policy sends it to the default outlet.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from alloysort_inference.frontend.quality import (
     judge_spectrum,
 )
 from alloysort_models.bundle.grid import Grid
-from alloysort_models.bundle.inputs import Features, hit_shots, prepare_image, prepare_spectrum
+from alloysort_models.bundle.inputs import VIEWS, Features, hit_shots, prepare_image, prepare_spectrum
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,16 +55,24 @@ def prepare(grid: Grid, image_size: int, spectrum: Spectrum | None, picture: Pic
     """
     if spectrum is None and picture is None:
         raise DataError("a piece needs a spectrum, an image or both; this one has neither")
-    counts = coverage = np.zeros(grid.channels, np.float32)
+    views, coverage = np.zeros((VIEWS, grid.channels), np.float32), np.zeros(grid.channels, np.float32)
     image = np.zeros((image_size, image_size, 3), np.uint8)
     flags = [NO_SPECTRUM]
     if spectrum is not None:
         hit = hit_shots(spectrum.shots)
-        counts, coverage = prepare_spectrum(spectrum, hit, grid)
-        flags = judge_spectrum(spectrum, hit, coverage)
+        found, seen = prepare_spectrum(spectrum, hit, grid)
+        flags = judge_spectrum(spectrum, hit, seen, grid)
+        if WEAK not in flags:
+            views, coverage = found, seen
+    lit = {NO_SPECTRUM, WEAK}.isdisjoint(flags)
     if picture is not None:
-        image = prepare_image(picture.rgb, image_size)
-    flags += [NO_IMAGE] if picture is None else judge_image(image, narrow=picture.narrow)
-    present = np.array([picture is not None, spectrum is not None], np.float32)
-    blind = not {NO_SPECTRUM, WEAK}.isdisjoint(flags) and not {NO_IMAGE, DARK_IMAGE}.isdisjoint(flags)
-    return Prepared(Features(image, counts, coverage, present), tuple(flags), blind)
+        found_image = prepare_image(picture.rgb, image_size)
+        seen_flags = judge_image(found_image, narrow=picture.narrow)
+        flags += seen_flags
+        if DARK_IMAGE not in seen_flags:
+            image = found_image
+    else:
+        flags.append(NO_IMAGE)
+    pictured = {NO_IMAGE, DARK_IMAGE}.isdisjoint(flags)
+    present = np.array([pictured, lit], np.float32)
+    return Prepared(Features(image, views, coverage, present), tuple(flags), not (lit or pictured))

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alloysort_datasets.spectrum import Spectrum, saturated
+from alloysort_models.bundle.grid import Grid
+from alloysort_models.bundle.inputs import is_dark, shows_a_line
 
 NO_SPECTRUM: Final = "no_spectrum"  # the laser hit nothing, or nobody sent what it hit
 SATURATED: Final = "saturated"  # the detector was full
@@ -16,6 +18,7 @@ WEAK: Final = "weak"  # no line stands above the noise
 MISSED_SHOTS: Final = "missed_shots"  # some shots were left out of the mean: too little light
 FEW_SHOTS: Final = "few_shots"  # a single shot is all there is
 PARTIAL_RANGE: Final = "partial_range"  # the instrument sees less than MIN_COVERAGE of the model's grid
+FEW_LINES: Final = "few_lines"  # the range leaves out most elements that tell alloys apart
 NO_IMAGE: Final = "no_image"  # the camera saw nothing, or nobody sent what it saw
 DARK_IMAGE: Final = "dark_image"
 BRIGHT_IMAGE: Final = "bright_image"
@@ -28,6 +31,7 @@ FLAGS: Final = (
     MISSED_SHOTS,
     FEW_SHOTS,
     PARTIAL_RANGE,
+    FEW_LINES,
     NO_IMAGE,
     DARK_IMAGE,
     BRIGHT_IMAGE,
@@ -35,43 +39,55 @@ FLAGS: Final = (
     NARROW_IMAGE,
 )
 
-LINE_SPAN: Final = 8  # channels from a line's centre to where its background is taken
-LINE_SIGMAS: Final = 8.0  # Gaussian noise on 10,000 channels stays below 5
-MAD_TO_SIGMA: Final = 1.4826  # of a Gaussian
 MIN_COVERAGE: Final = 0.8
-DARK_LUMA: Final = 16.0  # mean grey level of 255: video black
+# Of the elements that tell aluminium alloys and other metals apart, air nm of strong lines (NIST ASD)
+TELLING_NM: Final = {
+    "Al": (308.215, 309.271, 394.401, 396.152),
+    "Si": (251.611, 288.158, 390.552),
+    "Mg": (279.553, 280.270, 285.213, 383.829, 518.360),
+    "Cu": (324.754, 327.396, 510.554, 521.820),
+    "Zn": (213.857, 334.502, 472.216, 481.053, 636.234),
+    "Mn": (257.610, 259.373, 293.306, 403.076),
+    "Fe": (259.940, 274.932, 371.993, 404.581, 438.354),
+}
+MIN_ELEMENTS: Final = 5  # with a line in the range
 BRIGHT_LUMA: Final = 235.0  # video white
 BLUR_VARIANCE: Final = 12.0  # grey levels squared, of the Laplacian at the model's image size
 
 
-def judge_spectrum(spectrum: Spectrum, hit: NDArray[np.bool_], coverage: NDArray[np.float32]) -> list[str]:
+def judge_spectrum(
+    spectrum: Spectrum, hit: NDArray[np.bool_], coverage: NDArray[np.float32], grid: Grid
+) -> list[str]:
     """The quality flags of a spectrum.
 
     Args:
         spectrum: what the spectrometer delivered.
         hit: (shots,) which shots were used.
         coverage: (grid.channels,) as prepared.
+        grid: the bundle's axis.
     """
     hits = spectrum.shots[hit]
-    weak = not stands_out(hits.mean(axis=0, dtype=np.float64))
+    weak = not shows_a_line(hits.mean(axis=0, dtype=np.float64))
     flags = {
         SATURATED: not weak and bool(saturated(hits, spectrum.saturation_counts).any()),
         WEAK: weak,
         MISSED_SHOTS: not bool(hit.all()),
         FEW_SHOTS: len(hits) == 1,
         PARTIAL_RANGE: float(coverage.mean()) < MIN_COVERAGE,
+        FEW_LINES: covered_elements(coverage, grid) < MIN_ELEMENTS,
     }
     return [flag for flag, raised in flags.items() if raised]
 
 
-def stands_out(counts: NDArray[np.float64]) -> bool:
-    """True if some channel of (channels,) counts rises LINE_SIGMAS above the noise around it."""
-    if counts.size <= 2 * LINE_SPAN:
-        return bool(np.ptp(counts) > 0)
-    wings = 0.5 * (counts[: -2 * LINE_SPAN] + counts[2 * LINE_SPAN :])
-    rise = counts[LINE_SPAN:-LINE_SPAN] - wings
-    noise = MAD_TO_SIGMA * float(np.median(np.abs(rise - np.median(rise))))
-    return bool(rise.max() > LINE_SIGMAS * noise)
+def covered_elements(coverage: NDArray[np.float32], grid: Grid) -> int:
+    """How many elements of TELLING_NM have a line that the instrument sees."""
+    edges = grid.edges_nm
+
+    def seen(nm: float) -> bool:
+        channel = int(np.searchsorted(edges, nm)) - 1
+        return 0 <= channel < grid.channels and coverage[channel] > 0
+
+    return sum(any(map(seen, lines)) for lines in TELLING_NM.values())
 
 
 def judge_image(image: NDArray[np.uint8], *, narrow: bool = False) -> list[str]:
@@ -80,7 +96,7 @@ def judge_image(image: NDArray[np.uint8], *, narrow: bool = False) -> list[str]:
     luma = float(grey.mean())
     sharpness = float(cv2.Laplacian(grey, cv2.CV_32F).var())
     flags = {
-        DARK_IMAGE: luma < DARK_LUMA,
+        DARK_IMAGE: is_dark(image),
         BRIGHT_IMAGE: luma > BRIGHT_LUMA,
         BLURRED_IMAGE: sharpness < BLUR_VARIANCE,
         NARROW_IMAGE: narrow,

@@ -14,19 +14,25 @@ def decide(
 ) -> Decision:
     """Choose the outlet whose families are together most probable, if they reach its minimum confidence.
 
+    What no sensor saw, what is novel and what shows no metal goes to the default outlet, whatever the
+    probabilities say.
+
     Args:
         assessment: what the model says.
         recipe: what the operator wants.
-        thresholds: the bundle's; `novelty` where the recipe sets no limit, `confidence` for aluminium.
+        thresholds: the bundle's; `novelty` where the recipe sets no limit, the others for what is accepted.
         blind: no sensor saw anything, so the assessment is about nothing.
     """
     limit = thresholds.novelty if recipe.novelty_limit is None else recipe.novelty_limit
     novel = assessment.novelty > limit
+    hidden = assessment.surface is not None and assessment.surface < thresholds.surface
     best = max(recipe.outlets, key=lambda outlet: assessment.probability_of(outlet.families))
     share = assessment.probability_of(best.families)
     chosen = recipe.default_outlet
     if blind:
         reason = "blind: no sensor saw anything"
+    elif hidden:
+        reason = f"no metal: surface {assessment.surface:.2f} is under {thresholds.surface:.2f}"
     elif novel:
         reason = f"novel: novelty {assessment.novelty:.3g} is over {limit:.3g}"
     elif best.min_confidence is not None and share >= best.min_confidence:
@@ -36,16 +42,19 @@ def decide(
         reason = f"unclaimed: no outlet takes {assessment.family}"
     else:
         reason = f"unsure: {best.name} {share:.3f} is under {best.min_confidence or 1:.3g}"
+    trusted = not (blind or hidden or novel)
     return Decision(
         outlet=chosen.name,
         eject=recipe.ejects(chosen),
         family=assessment.family,
-        accepted_as_aluminium=not blind and not novel and is_aluminium(assessment, thresholds),
+        accepted=trusted and assessment.confidence >= thresholds.confidence.of(assessment.sensors),
+        accepted_as_aluminium=trusted and is_aluminium(assessment, thresholds),
         novel=novel,
         reason=reason,
     )
 
 
 def is_aluminium(assessment: Assessment, thresholds: Thresholds) -> bool:
-    """True if the top family is aluminium and the aluminium families together reach the threshold."""
-    return assessment.family in ALUMINIUM and assessment.probability_of(ALUMINIUM) >= thresholds.confidence
+    """True if the top family is aluminium and the aluminium families together reach their bar."""
+    bar = thresholds.aluminium.of(assessment.sensors)
+    return assessment.family in ALUMINIUM and assessment.probability_of(ALUMINIUM) >= bar

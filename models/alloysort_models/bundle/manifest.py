@@ -4,15 +4,16 @@
 pieces on a grid of C channels and images of H x H pixels:
 
     image     uint8   (N, H, H, 3)  RGB
-    spectrum  float32 (N, C)        robust mean of the shots, detector counts
+    spectrum  float32 (N, K, C)     K views of the shots, detector counts, see `inputs.prepare_spectrum`
     coverage  float32 (N, C)        1 where the instrument sees the channel
     present   float32 (N, 2)        image there, spectrum there
 
 and its outputs, for F families and E elements:
 
     probabilities      float32 (N, F)  calibrated
-    composition        float32 (N, E)  wt%
+    composition        float32 (N, E)  wt%, closing to 100 with what is none of the elements
     composition_sigma  float32 (N, E)  wt%, one standard deviation
+    surface            float32 (N,)    share of metal in what the late shots ablated; no spectrum, no meaning
     novelty            float32 (N,)    larger: less like anything trained on
 """
 
@@ -30,23 +31,47 @@ from alloysort_datasets.errors import BundleError
 from alloysort_datasets.families import ELEMENTS, FAMILIES
 from alloysort_models.bundle.grid import Grid
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+FRONT_END_VERSION: Final = 2  # raise it when `inputs` would make other features of the same piece
 MODEL: Final = "model.onnx"
 QUANTIZED: Final = "model.int8.onnx"
 MANIFEST: Final = "bundle.json"
 CARD: Final = "MODEL_CARD.md"
 INPUTS: Final = ("image", "spectrum", "coverage", "present")
-OUTPUTS: Final = ("probabilities", "composition", "composition_sigma", "novelty")
+OUTPUTS: Final = ("probabilities", "composition", "composition_sigma", "surface", "novelty")
+PATTERNS: Final = ("image", "spectrum", "both")  # of sensors that show something of a piece
 
 _HERE = Path(__file__).parents[1]
 RELEASED: Final = (_HERE / "released", _HERE.parent / "released")  # in a wheel, in a checkout
 
 
-class Thresholds(BaseModel):
-    """Where an assessment stops being trusted, chosen on the calibration split."""
+class Bars(BaseModel):
+    """A bar for each pattern of sensors: what a picture alone says is worth less."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    confidence: Annotated[float, Field(ge=0, le=1)]
+    image: Annotated[float, Field(ge=0, le=1)]
+    spectrum: Annotated[float, Field(ge=0, le=1)]
+    both: Annotated[float, Field(ge=0, le=1)]
+
+    def of(self, pattern: str) -> float:
+        """The bar of one of PATTERNS."""
+        return float(getattr(self, pattern))
+
+
+class Thresholds(BaseModel):
+    """Where an assessment stops being trusted, chosen on the calibration split.
+
+    Attributes:
+        confidence: least probability of the likeliest family.
+        aluminium: least summed probability of the aluminium families of what is taken for aluminium.
+        surface: least share of metal in the late shots.
+        novelty: most novelty.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    confidence: Bars
+    aluminium: Bars
+    surface: Annotated[float, Field(ge=0, le=1)]
     novelty: float
 
 
@@ -62,6 +87,8 @@ class Manifest(BaseModel):
     grid: Grid
     image_size: Annotated[int, Field(ge=16, le=1024)]
     thresholds: Thresholds
+    front_end: int = FRONT_END_VERSION
+    simulator: int | None = Field(default=None, description="version that made the training data; null: real")
     training_data_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     metrics: dict[str, Any] = Field(default_factory=dict)
     files: dict[str, str] = Field(
@@ -92,6 +119,13 @@ class Bundle:
     def quantized(self) -> Path | None:
         """The graph in 8-bit integers, None where the bundle has none."""
         return self.path / QUANTIZED if QUANTIZED in self.manifest.files else None
+
+    def on_cpu(self, pattern: str) -> Path:
+        """The graph that a CPU runs for a pattern of sensors: in 8-bit integers where there is one.
+
+        Not for pictures alone: they leave close calls between families, which rounding would turn.
+        """
+        return self.model if self.quantized is None or pattern == "image" else self.quantized
 
     @property
     def grid(self) -> Grid:
@@ -142,10 +176,16 @@ def newest_released() -> Path:
 def _read_manifest(path: Path) -> Manifest:
     text = _read(path)
     try:
-        version = _Versioned.model_validate_json(text).schema_version
-        if version > SCHEMA_VERSION:
+        version = _Versioned.model_validate_json(text)
+        if version.schema_version != SCHEMA_VERSION:
+            advice = "upgrade" if version.schema_version > SCHEMA_VERSION else "export the model anew"
             raise BundleError(
-                f"{path}: schema_version {version} is newer than the {SCHEMA_VERSION} known here: upgrade"
+                f"{path}: schema_version {version.schema_version}, known here is {SCHEMA_VERSION}: {advice}"
+            )
+        if version.front_end != FRONT_END_VERSION:
+            raise BundleError(
+                f"{path}: front_end {version.front_end}: the model was trained on features that this "
+                f"front end, {FRONT_END_VERSION}, does not make: train and export anew"
             )
         return Manifest.model_validate_json(text)
     except ValidationError as error:
@@ -156,6 +196,7 @@ def _read_manifest(path: Path) -> Manifest:
 
 class _Versioned(BaseModel):
     schema_version: int
+    front_end: int = FRONT_END_VERSION
 
 
 def _read(path: Path) -> bytes:

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from alloysort_datasets.families import ELEMENTS, FAMILIES
+from alloysort_datasets.families import ALUMINIUM, ELEMENTS, FAMILIES
+from alloysort_models.bundle.manifest import PATTERNS
 from alloysort_models.network.sorter import Sorter, composition_wt_pct
 
-PATTERNS: Final = ("image", "spectrum", "both")
 UNSEEN: Final = 1e4  # whitened coordinate of a family without pieces: nothing is ever near it
 
 
@@ -27,11 +27,13 @@ class Calibration:
 
     Attributes:
         temperature: (P,), divides the logits (Guo et al. 2017, arXiv 1706.04599).
-        sigma_scale: (P, E), multiplies the composition's standard deviation.
+        sigma_scale: (P, 2, E), multiplies the composition's standard deviation: of what is taken for
+            aluminium, and of all else.
         whitening: (P, D, D), makes the families' shared covariance of the features the identity.
         centres: (P, F, D), whitened mean features of each family.
-        radius: (P,), the Mahalanobis distance to the nearest centre that is called novelty 1
-            (Lee et al. 2018, arXiv 1807.03888).
+        radius: (P,), the Mahalanobis distance to the nearest centre (Lee et al. 2018, arXiv 1807.03888)
+            that is called novelty 1 where nothing speaks for a stranger.
+        strangeness: (P, 2), novelty is distance / radius x exp(s1 (stranger's logit - s0)).
     """
 
     temperature: Tensor
@@ -39,6 +41,7 @@ class Calibration:
     whitening: Tensor
     centres: Tensor
     radius: Tensor
+    strangeness: Tensor
 
     @classmethod
     def neutral(cls, features: int) -> Calibration:
@@ -46,10 +49,11 @@ class Calibration:
         patterns = len(PATTERNS)
         return cls(
             temperature=torch.ones(patterns),
-            sigma_scale=torch.ones(patterns, len(ELEMENTS)),
+            sigma_scale=torch.ones(patterns, 2, len(ELEMENTS)),
             whitening=torch.eye(features).repeat(patterns, 1, 1),
             centres=torch.zeros(patterns, len(FAMILIES), features),
             radius=torch.ones(patterns),
+            strangeness=torch.zeros(patterns, 2),
         )
 
 
@@ -61,6 +65,7 @@ class Released(nn.Module):
     whitening: Tensor
     centres: Tensor
     radius: Tensor
+    strangeness: Tensor
 
     def __init__(self, sorter: Sorter, calibration: Calibration) -> None:
         super().__init__()
@@ -70,15 +75,23 @@ class Released(nn.Module):
 
     def forward(
         self, image: Tensor, spectrum: Tensor, coverage: Tensor, present: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Probabilities (B, F), composition and its sigma (B, E) in wt%, novelty (B,)."""
-        logits, mean, log_sigma, features = self.sorter(image, spectrum, coverage, present)
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Probabilities (B, F), composition and its sigma (B, E) in wt%, surface and novelty (B,)."""
+        logits, mean, log_sigma, surface, stranger, features = self.sorter(image, spectrum, coverage, present)
         pattern = pattern_of(present)
         probabilities = torch.softmax(logits / self.temperature[pattern].unsqueeze(1), dim=1)
         wt_pct, sigma = composition_wt_pct(mean, log_sigma)
-        sigma = (sigma * self.sigma_scale[pattern]).clamp(0.0, 100.0)
-        novelty = self.distance(features, pattern) / self.radius[pattern]
-        return probabilities, wt_pct, sigma, novelty
+        aluminium = probabilities[:, : len(ALUMINIUM)].sum(dim=1, keepdim=True)
+        of_aluminium, of_others = self.sigma_scale[pattern].unbind(dim=1)
+        scale = of_others + (of_aluminium - of_others) * aluminium
+        sigma = (sigma * scale).clamp(0.0, 100.0)
+        return probabilities, wt_pct, sigma, torch.sigmoid(surface), self.novelty(features, stranger, pattern)
+
+    def novelty(self, features: Tensor, stranger: Tensor, pattern: Tensor) -> Tensor:
+        """(B,) of (B, D) features and (B,) stranger's logits under their (B,) pattern."""
+        offset, slope = self.strangeness[pattern].unbind(dim=1)
+        strange = (slope * (stranger - offset)).clamp(-10.0, 10.0).exp()
+        return strange * self.distance(features, pattern) / self.radius[pattern]
 
     def distance(self, features: Tensor, pattern: Tensor) -> Tensor:
         """(B,) Mahalanobis distance of (B, D) features to the nearest family of their (B,) pattern."""

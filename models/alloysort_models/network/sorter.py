@@ -1,8 +1,8 @@
 """The network: one branch for the picture, one for the spectrum, either of them may be missing.
 
-    image    (B, H, H, 3) ─► ImageBranch    ─► (B, 128) ─┐             ┌─► trunk ─► family logits
-    spectrum (B, C) ─┐                                   ├─► x present ┤
-    coverage (B, C) ─┴─────► SpectrumBranch ─► (B, 256) ─┘             └─► trunk ─► composition, log sigma
+    image    (B, H, H, 3) ─► ImageBranch    ─► (B, 128) ─┐             ┌─► trunk ─► family, surface, stranger
+    spectrum (B, K, C) ─┐                                ├─► x present ┤
+    coverage (B, C) ────┴──► SpectrumBranch ─► (B, 256) ─┘             └─► trunk ─► composition, log sigma
 
 Dense convolutions, ReLU and batch norm only: after folding, what onnxruntime runs fast, in int8 too.
 All that follows resampling and resizing is inside, so nothing has to be done alike in two places.
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from alloysort_datasets.families import ELEMENTS, FAMILIES
+from alloysort_models.bundle.inputs import VIEWS
 
 FLOOR_WINDOW: Final = 8  # channels averaged before the floor is sought, so that one noisy channel is not it
 BLANK: Final = 1e-5  # of the mean counts: light below this above the floor is rounding, not a spectrum
@@ -33,14 +34,18 @@ class Outputs(NamedTuple):
 
     Attributes:
         logits: (B, families).
-        mean: (B, elements), asinh(wt% / scale), see `scale_wt_pct`.
-        log_sigma: (B, elements), natural logarithm of the standard deviation of `mean`.
-        features: (B, 128), what the family logits are a linear function of.
+        mean: (B, elements + 1), asinh(wt% / scale), see `scale_wt_pct`; the last is of all other elements.
+        log_sigma: (B, elements + 1), natural logarithm of the standard deviation of `mean`.
+        surface: (B,), logit of the share of metal in what the late shots ablated.
+        stranger: (B,), logit of being matter that no family describes.
+        features: (B, 128), what the logits are linear functions of.
     """
 
     logits: Tensor
     mean: Tensor
     log_sigma: Tensor
+    surface: Tensor
+    stranger: Tensor
     features: Tensor
 
 
@@ -67,7 +72,8 @@ class Sorter(nn.Module):
         self.trunk = _dense(fused, hidden)
         self.composition_trunk = _dense(fused, hidden)
         self.family = nn.Linear(hidden, len(FAMILIES))
-        self.composition = nn.Linear(hidden, 2 * len(ELEMENTS))
+        self.matter = nn.Linear(hidden, 2)  # surface, stranger
+        self.composition = nn.Linear(hidden, 2 * (len(ELEMENTS) + 1))
 
     def forward(self, image: Tensor, spectrum: Tensor, coverage: Tensor, present: Tensor) -> Outputs:
         """The bundle's inputs (see `bundle.manifest`) to logits, composition and features."""
@@ -82,7 +88,8 @@ class Sorter(nn.Module):
         fused = torch.cat([pictured * seen[:, :1], lit * seen[:, 1:], seen], dim=1)
         features = self.trunk(fused)
         mean, log_sigma = self.composition(self.composition_trunk(fused)).chunk(2, dim=1)
-        return Outputs(self.family(features), mean, log_sigma.clamp(*LOG_SIGMA), features)
+        surface, stranger = self.matter(features).unbind(dim=1)
+        return Outputs(self.family(features), mean, log_sigma.clamp(*LOG_SIGMA), surface, stranger, features)
 
 
 class ImageBranch(nn.Module):
@@ -114,13 +121,13 @@ class ImageBranch(nn.Module):
 
 
 class SpectrumBranch(nn.Module):
-    """A spectrum as a 1 x C picture to one vector; never pooled over C: where a line is says what."""
+    """A spectrum's views as a 1 x C picture to one vector; never pooled over C: where a line is says what."""
 
     def __init__(self, channels: int, features: int, width: float) -> None:
         super().__init__()
         narrow, middle, wide = (_filters(n, width) for n in (32, 48, 64))
         self.body = nn.Sequential(
-            _conv(2, narrow, (1, 8), (1, 4)),
+            _conv(VIEWS + 1, narrow, (1, 8), (1, 4)),
             _conv(narrow, middle, (1, 5), (1, 2)),
             _conv(middle, wide, (1, 5), (1, 2)),
             _conv(wide, wide, (1, 3), (1, 2)),
@@ -128,8 +135,9 @@ class SpectrumBranch(nn.Module):
         self.position = _dense(wide * channels // 32, features)
 
     def forward(self, spectrum: Tensor, coverage: Tensor) -> Tensor:
-        """(B, C) counts and (B, C) coverage to (B, features)."""
-        stacked = torch.stack([condition(spectrum, coverage), coverage], dim=1)  # (B, 2, C)
+        """(B, K, C) counts and (B, C) coverage to (B, features)."""
+        views = [condition(spectrum[:, view], coverage) for view in range(VIEWS)]
+        stacked = torch.stack([*views, coverage], dim=1)  # (B, K + 1, C)
         vector: Tensor = self.position(self.body(stacked.unsqueeze(2)).flatten(1))
         return vector
 
@@ -170,29 +178,41 @@ def condition(spectrum: Tensor, coverage: Tensor) -> Tensor:
 
 
 def composition_wt_pct(mean: Tensor, log_sigma: Tensor) -> tuple[Tensor, Tensor]:
-    """The composition head's output in wt%, and its standard deviation by the delta method.
+    """The composition head's output in wt%, closed to 100, and its standard deviation by the delta method.
+
+    What is missing from 100, or too much, goes to the elements by their variance, as the least squares under
+    this one constraint have it: in aluminium, to aluminium.
 
     Args:
-        mean, log_sigma: (B, elements), see `Outputs`.
+        mean, log_sigma: (B, elements + 1), see `Outputs`.
 
     Returns:
-        wt% and its standard deviation, each (B, elements), within 0-100.
+        wt% and its standard deviation, each (B, elements), within 0-100; other elements' part is left out.
     """
     scale = scale_wt_pct(mean)
     growth = torch.exp(mean.clamp(-10.0, 10.0))
     wt_pct = scale * 0.5 * (growth - 1.0 / growth)  # sinh, out of what every runtime knows
     slope = scale * 0.5 * (growth + 1.0 / growth)  # cosh
-    return wt_pct.clamp(0.0, 100.0), (slope * torch.exp(log_sigma)).clamp(0.0, 100.0)
+    variance = (slope * torch.exp(log_sigma)).clamp(1e-4, 100.0).square()
+    wt_pct = wt_pct.clamp(0.0, 100.0)
+    total = variance.sum(dim=1, keepdim=True)
+    closed = wt_pct + variance / total * (100.0 - wt_pct.sum(dim=1, keepdim=True))
+    # of all others, summed and not subtracted from the total: float32 would lose what is small
+    others = variance @ (1.0 - torch.eye(variance.shape[1], device=variance.device))
+    sigma = (variance * others / total).clamp(min=1e-8).sqrt()
+    return closed[:, :-1].clamp(0.0, 100.0), sigma[:, :-1].clamp(0.0, 100.0)
 
 
 def composition_target(wt_pct: Tensor) -> Tensor:
-    """(B, elements) wt% to the space of the composition head; the inverse of `composition_wt_pct`'s mean."""
-    return torch.asinh(wt_pct / scale_wt_pct(wt_pct))
+    """(B, elements) wt% to (B, elements + 1) of the head's space; the last is of what is left of 100."""
+    whole = torch.cat([wt_pct, (100.0 - wt_pct.sum(dim=1, keepdim=True)).clamp(min=0.0)], dim=1)
+    return torch.asinh(whole / scale_wt_pct(whole))
 
 
 def scale_wt_pct(like: Tensor) -> Tensor:
-    """(elements,): traces matter of all but aluminium, of which a piece is made or not."""
-    return like.new_tensor([SCALE_WT_PCT.get(element, OTHER_SCALE_WT_PCT) for element in ELEMENTS])
+    """(elements + 1,): traces matter of all but aluminium, of which a piece is made or not."""
+    elements = (*ELEMENTS, "others")
+    return like.new_tensor([SCALE_WT_PCT.get(element, OTHER_SCALE_WT_PCT) for element in elements])
 
 
 def _floor(spectrum: Tensor, coverage: Tensor) -> Tensor:

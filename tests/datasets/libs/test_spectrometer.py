@@ -86,7 +86,7 @@ def test_resampling_conserves_intensity():
     axis = 245 + np.cumsum(rng.uniform(0.03, 0.1, 4000))
     counts = np.cumsum(rng.normal(0, 1, 4000)) + 200
     grid = Grid(250, 500, 1500)
-    spectrum, coverage = resample(axis, counts, grid)
+    (spectrum,), coverage = resample(axis, counts[None], grid)
     edges = grid.edges_nm
     dense = np.union1d(axis[(axis > edges[0]) & (axis < edges[-1])], edges[[0, -1]])
     expected = np.trapezoid(np.interp(dense, axis, counts), dense)

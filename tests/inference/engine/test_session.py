@@ -8,9 +8,10 @@ import pytest
 
 from alloysort_datasets.errors import BundleError
 from alloysort_datasets.families import FAMILIES
+from alloysort_datasets.readers.picture import Picture
 from alloysort_inference.engine.session import Engine, choose_providers
 from alloysort_inference.frontend.prepare import Spectrum, prepare
-from alloysort_models.bundle.manifest import MODEL, QUANTIZED, load_bundle, write_bundle
+from alloysort_models.bundle.manifest import MODEL, PATTERNS, QUANTIZED, load_bundle, write_bundle
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_a_missing_provider_is_refused_with_those_there_are(bundle):
     [
         ({"rename": {"novelty": "oddity"}}, "outputs are .*oddity.*must be"),
         ({"rename": {"coverage": "mask"}}, "inputs are .*mask.*must be"),
-        ({"channels": 128}, r"input spectrum has shape \['N', 128\], must be \['N', 256\]"),
+        ({"channels": 128}, r"input spectrum has shape \['N', 2, 128\], must be \['N', 2, 256\]"),
     ],
 )
 def test_a_graph_that_is_not_what_the_manifest_says_is_refused(
@@ -104,7 +105,19 @@ def test_a_cpu_runs_the_8_bit_graph_where_there_is_one(manifest, graph_bytes, tm
     graphs = {MODEL: graph_bytes(), QUANTIZED: graph_bytes()}
     with_both = Engine(write_bundle(tmp_path / "both", manifest, graphs), ["CPUExecutionProvider"])
     with_one = Engine(write_bundle(tmp_path / "one", manifest, {MODEL: graph_bytes()}))
-    assert (with_both.graph.name, with_one.graph.name) == (QUANTIZED, MODEL)
+    assert [with_both.graph(sensors).name for sensors in PATTERNS] == [MODEL, QUANTIZED, QUANTIZED]
+    assert {with_one.graph(sensors).name for sensors in PATTERNS} == {MODEL}
+
+
+def test_pieces_of_either_graph_come_back_in_order(manifest, graph_bytes, tmp_path, features, make_picture):
+    graphs = {MODEL: graph_bytes(), QUANTIZED: graph_bytes()}
+    engine = Engine(write_bundle(tmp_path, manifest, graphs), ["CPUExecutionProvider"])
+    picture = Picture(np.full((40, 40, 3), (220, 60, 60), np.uint8))
+    red = prepare(manifest.grid, manifest.image_size, None, picture).features
+    found = engine.run([features(395.0), red, features(510.0), red])
+    assert [answer.family for answer in found] == ["6xxx", "copper", "cast-AlSiCu", "copper"]
+    assert [answer.sensors for answer in found] == ["spectrum", "image", "spectrum", "image"]
+    assert [answer.surface is None for answer in found] == [False, True, False, True]
 
 
 def test_a_fault_of_the_8_bit_graph_names_its_file(manifest, graph_bytes, tmp_path):

@@ -12,8 +12,9 @@ from alloysort_datasets.readers.picture import Picture
 from alloysort_datasets.spectrum import Spectrum, saturated, spectrum_from_arrays
 from alloysort_inference.frontend import quality
 from alloysort_inference.frontend.prepare import prepare
-from alloysort_inference.frontend.quality import FLAGS, judge_image, stands_out
+from alloysort_inference.frontend.quality import FLAGS, judge_image
 from alloysort_models.bundle.grid import Grid
+from alloysort_models.bundle.inputs import VIEWS
 
 GRID = Grid(200.0, 900.0, 256)
 AXIS = list(range(300, 316))
@@ -44,7 +45,8 @@ def test_a_good_piece_raises_no_flag(good):
     assert not prepared.blind
     features = prepared.features
     assert features.image.shape == (32, 32, 3)
-    assert features.spectrum.shape == features.coverage.shape == (256,)
+    assert features.spectrum.shape == (VIEWS, 256)
+    assert features.coverage.shape == (256,)
     assert features.present.tolist() == [1, 1]
 
 
@@ -93,9 +95,20 @@ def test_zeros_are_weak_not_saturated():
     assert "saturated" not in flags_of(spectrum)
 
 
-@given(st.integers(0, 10_000))
-def test_pure_noise_never_stands_out(seed):
-    assert not stands_out(np.random.default_rng(seed).normal(1000, 30, 4000))
+def test_a_spectrum_without_a_line_and_a_black_picture_are_not_there(make_shots, good):
+    weak = prepare(GRID, 32, Spectrum(*make_shots()), seen(grainy())).features
+    assert weak.present.tolist() == [1, 0]
+    assert not weak.spectrum.any()
+    assert not weak.coverage.any()
+    dark = prepare(GRID, 32, good, seen(np.zeros((64, 64, 3), np.uint8))).features
+    assert dark.present.tolist() == [0, 1]
+    assert not dark.image.any()
+
+
+def test_a_range_without_the_elements_that_tell_alloys_apart_is_told(good):
+    kept = (good.wavelength_nm > 385) & (good.wavelength_nm < 425)
+    assert "few_lines" in flags_of(Spectrum(good.wavelength_nm[kept], good.shots[:, kept]))
+    assert "few_lines" not in flags_of(good)
 
 
 def test_missed_shots_are_told(make_shots):

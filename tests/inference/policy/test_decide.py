@@ -9,17 +9,18 @@ from alloysort_datasets.families import ALUMINIUM, ELEMENTS, FAMILIES
 from alloysort_inference.assessment import Assessment
 from alloysort_inference.policy.decide import decide
 from alloysort_inference.policy.recipe import Recipe, load_recipe, parse_recipe, shipped_recipes
-from alloysort_models.bundle.manifest import Thresholds
+from alloysort_models.bundle.manifest import Bars, Thresholds
 
-THRESHOLDS = Thresholds(confidence=0.8, novelty=2.0)
+BARS = Bars(image=0.95, spectrum=0.8, both=0.8)
+THRESHOLDS = Thresholds(confidence=BARS, aluminium=BARS, surface=0.2, novelty=2.0)
 NOTHING = np.zeros(len(ELEMENTS), np.float32)
 
 
-def assess(novelty=0.0, **shares):
+def assess(novelty=0.0, surface=None, sensors="both", **shares):
     probabilities = np.zeros(len(FAMILIES), np.float32)
     for family, share in shares.items():
         probabilities[FAMILIES.index(family.lstrip("_").replace("_", "-"))] = share
-    return Assessment(probabilities, NOTHING, NOTHING, novelty)
+    return Assessment(probabilities, NOTHING, NOTHING, novelty, surface, sensors)
 
 
 @pytest.fixture
@@ -65,6 +66,20 @@ def test_a_blind_piece_goes_to_the_default(recipe):
     assert decision.reason.startswith("blind")
 
 
+def test_what_shows_no_metal_goes_to_the_default_whatever_the_probabilities_say(recipe):
+    decision = decide(assess(surface=0.1, _6xxx=1), recipe, THRESHOLDS)
+    assert (decision.outlet, decision.accepted, decision.accepted_as_aluminium) == ("rest", False, False)
+    assert decision.reason == "no metal: surface 0.10 is under 0.20"
+    shown = decide(assess(surface=0.2, _6xxx=1), recipe, THRESHOLDS)
+    assert (shown.outlet, shown.accepted) == ("wrought", True)
+
+
+def test_every_pattern_of_sensors_has_its_bar(recipe):
+    for sensors, accepted in (("image", False), ("spectrum", True), ("both", True)):
+        decision = decide(assess(sensors=sensors, _6xxx=0.9, copper=0.1), recipe, THRESHOLDS)
+        assert decision.accepted == decision.accepted_as_aluminium == accepted
+
+
 def test_other_metals_go_where_nobody_wants_them(recipe):
     decision = decide(assess(copper=1), recipe, THRESHOLDS)
     assert (decision.outlet, decision.eject, decision.accepted_as_aluminium) == ("rest", False, False)
@@ -88,9 +103,10 @@ def normalised(items):
     return values / values.sum()
 
 
-@given(weights, novelties, recipes, st.booleans())
-def test_a_decision_keeps_the_rules(items, novelty, recipe: Recipe, blind):
-    assessment = Assessment(normalised(items), NOTHING, NOTHING, novelty)
+@given(weights, novelties, recipes, st.booleans(), st.none() | st.floats(0, 1))
+def test_a_decision_keeps_the_rules(items, novelty, recipe: Recipe, blind, surface):
+    assessment = Assessment(normalised(items), NOTHING, NOTHING, novelty, surface)
+    hidden = surface is not None and surface < THRESHOLDS.surface
     decision = decide(assessment, recipe, THRESHOLDS, blind=blind)
     outlets = {outlet.name: outlet for outlet in recipe.outlets}
     chosen = outlets[decision.outlet]
@@ -99,11 +115,13 @@ def test_a_decision_keeps_the_rules(items, novelty, recipe: Recipe, blind):
     assert decision.novel == (novelty > THRESHOLDS.novelty)
     if decision.outlet != recipe.default:
         assert not blind
+        assert not hidden
         assert not decision.novel
         assert shares[decision.outlet] == max(shares.values()) >= chosen.min_confidence
     if decision.accepted_as_aluminium:
         assert decision.family in ALUMINIUM
-        assert assessment.probability_of(ALUMINIUM) >= THRESHOLDS.confidence
+        assert assessment.probability_of(ALUMINIUM) >= BARS.both
+        assert not hidden
         assert not decision.novel
         assert not blind
 

@@ -12,6 +12,7 @@ from alloysort_models.bundle.manifest import (
     CARD,
     MANIFEST,
     MODEL,
+    Bars,
     Manifest,
     Thresholds,
     load_bundle,
@@ -19,12 +20,13 @@ from alloysort_models.bundle.manifest import (
     write_bundle,
 )
 
+BARS = Bars(image=0.9, spectrum=0.6, both=0.5)
 MANIFEST_OF_TEST = Manifest(
     name="toy-1",
     created="2026-01-02",
     grid=Grid(start_nm=200.0, stop_nm=900.0, channels=64),
     image_size=32,
-    thresholds=Thresholds(confidence=0.5, novelty=1.0),
+    thresholds=Thresholds(confidence=BARS, aluminium=BARS, surface=0.1, novelty=1.0),
     training_data_sha256="0" * 64,
     metrics={"macro_f1": {"value": 0.9}},
 )
@@ -63,9 +65,16 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
         load_bundle(folder)
 
 
-def test_a_newer_schema_is_refused_before_anything_else(folder: Path) -> None:
-    rewrite(folder, schema_version=2, something_new={"a": 1})
-    with pytest.raises(BundleError, match=r"schema_version 2 is newer than the 1 known here"):
+@pytest.mark.parametrize(("version", "advice"), [(3, "upgrade"), (1, "export the model anew")])
+def test_another_schema_is_refused_before_anything_else(folder: Path, version: int, advice: str) -> None:
+    rewrite(folder, schema_version=version, something_new={"a": 1})
+    with pytest.raises(BundleError, match=rf"schema_version {version}, known here is 2: {advice}"):
+        load_bundle(folder)
+
+
+def test_a_bundle_of_another_front_end_is_refused(folder: Path) -> None:
+    rewrite(folder, front_end=1)
+    with pytest.raises(BundleError, match="front_end 1: the model was trained on features"):
         load_bundle(folder)
 
 
@@ -74,7 +83,10 @@ def test_a_newer_schema_is_refused_before_anything_else(folder: Path) -> None:
     [
         ({"image_size": "big"}, "image_size"),
         ({"grid": {"start_nm": 200.0, "stop_nm": 900.0}}, r"grid\.channels"),
-        ({"thresholds": {"confidence": 2.0, "novelty": 1.0}}, r"thresholds\.confidence"),
+        (
+            {"thresholds": {"confidence": {"image": 2.0, "spectrum": 0.5, "both": 0.5}}},
+            r"thresholds\.confidence\.image",
+        ),
         ({"name": "Not A Name"}, "name"),
         ({"stranger": 1}, "stranger"),
         ({"files": {}}, "files names no model.onnx"),

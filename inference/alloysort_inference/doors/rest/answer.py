@@ -34,11 +34,17 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
     piece_id: str = Field(description="as given, or made up where none was")
     family: str = Field(description="the most probable family")
+    accepted: bool = Field(
+        description="the family is to be trusted: confident, not novel, and the spectrum shows metal"
+    )
     accepted_as_aluminium: bool = Field(
-        description="the family is aluminium, confident, and the piece is not novel"
+        description="the same of the aluminium families together, and the family is one of them"
     )
     probabilities: dict[str, float] = Field(description="calibrated probability (0-1) of each family")
     composition: dict[str, Content] = Field(description="estimated content of each element")
+    surface: float | None = Field(
+        description="share (0-1) of metal in what the late shots ablated; null without a spectrum"
+    )
     novelty: float = Field(description="larger: less like anything trained on; no unit")
     novel: bool = Field(description="`novelty` is over the recipe's or the bundle's limit")
     quality: list[str] = Field(description="what is wrong with the measurement; empty if nothing")
@@ -55,9 +61,11 @@ def make_answer(record: Record) -> Answer:
     return Answer(
         piece_id=record.piece_id,
         family=decision.family,
+        accepted=decision.accepted,
         accepted_as_aluminium=decision.accepted_as_aluminium,
         probabilities=dict(zip(FAMILIES, said.probabilities.tolist(), strict=True)),
         composition={name: Content(wt_pct=wt_pct, sigma=sigma) for name, wt_pct, sigma in contents},
+        surface=said.surface,
         novelty=said.novelty,
         novel=decision.novel,
         quality=list(record.quality),
