@@ -1,16 +1,19 @@
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
-from alloysort_models.bundle.manifest import OUTPUTS
+from alloysort_datasets.table.store import read_pieces
+from alloysort_models.bundle.manifest import OUTPUTS, load_bundle
 from alloysort_training.calibrate import rows_with
 from alloysort_training.evaluate import feed, open_session
 from alloysort_training.export import compare, export, is_as_good
 from alloysort_training.prepare import Prepared, prepare, survey
 from alloysort_training.quantize import branch_nodes, quantize
-from alloysort_training.train import CACHE, load_run
+from alloysort_training.train import CACHE, load_run, train
 
 pytestmark = pytest.mark.xdist_group("training")
 
@@ -68,3 +71,16 @@ def test_a_graph_that_changes_too_much_does_not_ship(graph: bytes, calibration: 
     assert is_as_good(same)
     assert not is_as_good({**same, "spectrum": {"lost_accuracy": 0.0, "agreement": 0.996}})
     assert not is_as_good({**same, "both": {"lost_accuracy": 0.004, "agreement": 1.0}})
+
+
+def test_tables_without_pictures_train_and_export(
+    table: Path, tmp_path: Path, write_table: Callable[..., Path]
+) -> None:
+    one = tmp_path / "one.toml"
+    one.write_text("[network]\nwidth = 0.1\nimage_size = 16\n[fit]\nepochs = 1\n", encoding="utf-8")
+    pieces = [replace(p, image=None) for p in read_pieces(table) if p.spectra is not None]
+    folder = write_table([*pieces[:150], *pieces[-300:]])
+    train(one, [folder], tmp_path / "run")
+    export(tmp_path / "run", tmp_path / "bundle")
+    metrics = load_bundle(tmp_path / "bundle").manifest.metrics
+    assert set(metrics) == {"spectrum", "parity", "int8"}

@@ -61,9 +61,18 @@ def quantize(graph: bytes, calibration: Prepared, seed: int) -> bytes:
             per_channel=True,
             reduce_range=True,
             nodes_to_quantize=branch_nodes(onnx.load_from_string(graph)),
-            calibrate_method=CalibrationMethod.Percentile,  # one outlier does not coarsen all the rest
+            calibrate_method=_ranges(calibration),
         )
         return after.read_bytes()
+
+
+def _ranges(calibration: Prepared) -> CalibrationMethod:
+    """By percentile, so that one outlier does not coarsen all the rest.
+
+    What a sensor that saw no piece feeds is constant and has no percentiles: then from least to most.
+    """
+    both = all(len(rows_with(calibration, pattern)) for pattern in ("image", "spectrum"))
+    return CalibrationMethod.Percentile if both else CalibrationMethod.MinMax
 
 
 def branch_nodes(model: onnx.ModelProto) -> list[str]:
