@@ -41,8 +41,9 @@ from alloysort_datasets.piece import Piece, sensed
 from alloysort_datasets.simulate import Simulation, simulate
 from alloysort_datasets.table.store import read_instruments, read_pieces
 from alloysort_inference.pipeline import Classifier, Upload, open_classifier
-from alloysort_models.bundle.inputs import hit_shots, late
-from alloysort_training.prepare import layer_of
+from alloysort_models.bundle.inputs import hit_shots
+from alloysort_training.evaluate import MOSTLY
+from alloysort_training.prepare import HIDDEN, layer_of, own_shares, shown_late
 
 DRAWS = 1000
 
@@ -58,15 +59,6 @@ class Judged(NamedTuple):
     novel: bool
 
 
-def shown(piece: Piece) -> float:
-    """The piece's own share of what the late hits ablated."""
-    if piece.spectra is None:
-        return float("nan")
-    own = np.array([piece.conditions[f"metal_share_{shot}"] for shot in range(1, len(piece.spectra) + 1)])
-    hit = hit_shots(piece.spectra)
-    return float(own[hit][late(int(hit.sum())) :].mean())
-
-
 def strata_of(piece: Piece) -> list[str]:
     """Where a piece counts."""
     if piece.conditions.get("stranger"):
@@ -75,10 +67,10 @@ def strata_of(piece: Piece) -> list[str]:
         return ["all", "no spectrum"]
     if piece.family == "non-metal":
         return ["all", "non-metal"]
-    own = shown(piece)
+    own = shown_late(own_shares(piece.conditions, len(piece.spectra)), hit_shots(piece.spectra))
     layer = layer_of(piece.conditions)
-    hidden = own < 0.05 and layer != "anodising"  # a film of the alloy's own elements shows them
-    part = ["late plumes over half"] * (own > 0.5) + ["late plumes without"] * hidden
+    hidden = own < HIDDEN and layer != "anodising"  # a film of the alloy's own elements shows them
+    part = ["late plumes over half"] * (own > MOSTLY) + ["late plumes without"] * hidden
     return ["all", layer, *part]
 
 

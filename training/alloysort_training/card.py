@@ -15,6 +15,14 @@ from alloysort_training.evaluate import RESAMPLES
 from alloysort_training.train import Begun
 
 SENSORS: Final = {"both": "spectrum and picture", "spectrum": "spectrum alone", "image": "picture alone"}
+COLUMNS: Final = {
+    "macro_f1": "macro-F1",
+    "accuracy": "accuracy",
+    "ece": "calibration error",
+    "accepted": "accepted",
+    "accepted_right": "right of these",
+    "novel": "called novel",
+}
 ALIKE: Final = (("4xxx", "cast-AlSi"), ("6xxx", "cast-AlSiMg"), ("5xxx", "cast-AlMg"))
 
 
@@ -109,24 +117,11 @@ def _by_sensors(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _headline(metrics: dict[str, Any]) -> str:
-    columns = {
-        "macro_f1": "macro-F1",
-        "accuracy": "accuracy",
-        "ece": "calibration error",
-        "accepted": "accepted",
-        "accepted_right": "right of these",
-        "novel": "called novel",
-    }
-    return _rows("sensors", columns, _by_sensors(metrics))
+    return _rows("sensors", COLUMNS, _by_sensors(metrics))
 
 
 def _strata(metrics: dict[str, Any]) -> str:
-    columns = {
-        "macro_f1": "macro-F1",
-        "ece": "calibration error",
-        "accepted": "accepted",
-        "accepted_right": "right of these",
-    }
+    columns = {name: words for name, words in COLUMNS.items() if name not in ("accuracy", "novel")}
     return _rows("pieces", columns, metrics.get("spectrum", {}).get("strata", {}))
 
 

@@ -395,19 +395,29 @@ def _fill_spectrum(
     if spectrum is None:
         return
     shots = len(spectrum.shots)
-    own = np.array([piece.conditions.get(f"metal_share_{shot}", np.nan) for shot in range(1, shots + 1)])
+    own = own_shares(piece.conditions, shots)
     for variant in range(into.variants):
         chosen = np.arange(shots) if variant == 0 else _some(shots, rng)
         some = replace(spectrum, shots=spectrum.shots[chosen])
         hit = hit_shots(some.shots)
         views, coverage = prepare_spectrum(some, hit, grid)
         into.spectra[row, variant] = to_half(views, coverage)
-        into.shown[row, variant] = own[chosen][hit][late(int(hit.sum())) :].mean()
+        into.shown[row, variant] = shown_late(own[chosen], hit)
         if variant == 0:
             strongest = line_over_noise(some.shots[hit].mean(axis=0, dtype=np.float64))
             into.line_over_noise[row] = strongest
             into.present[row, 1] = strongest > LINE_SIGMAS
             into.coverage[row] = np.packbits(coverage > 0)
+
+
+def own_shares(conditions: Mapping[str, float], shots: int) -> NDArray[np.float64]:
+    """(shots,) a piece's own share of what each ablated, NaN where nobody knows."""
+    return np.array([conditions.get(f"metal_share_{shot}", np.nan) for shot in range(1, shots + 1)])
+
+
+def shown_late(own: NDArray[np.float64], hit: NDArray[np.bool_]) -> float:
+    """The mean of (shots,) own shares over the late ones of those that hit."""
+    return float(own[hit][late(int(hit.sum())) :].mean())
 
 
 def layer_of(conditions: Mapping[str, float]) -> str:

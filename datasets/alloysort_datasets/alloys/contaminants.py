@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from alloysort_datasets.alloys.formulas import mass_fractions
+from alloysort_datasets.alloys.formulas import mass_fractions, sum_elements
 from alloysort_datasets.alloys.heats import Scatter, scatter_of
 from alloysort_datasets.alloys.limits import Limit, parse_limits
 from alloysort_datasets.alloys.registry import unique_rows
@@ -67,11 +67,7 @@ def sample_contaminant(contaminant: Contaminant, rng: np.random.Generator) -> di
     scatter = _scatter(contaminant)
     amounts = scatter.draw(rng).tolist()
     parts = {contaminant.balance: 100 - sum(amounts), **dict(zip(scatter.names, amounts, strict=True))}
-    elements: dict[str, float] = {}
-    for part, amount in parts.items():
-        for element, fraction in mass_fractions(part).items():
-            elements[element] = elements.get(element, 0.0) + amount * fraction
-    return elements
+    return sum_elements(parts)
 
 
 @cache

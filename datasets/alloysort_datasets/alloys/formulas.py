@@ -38,3 +38,16 @@ def mass_fractions(formula: str) -> Mapping[str, float]:
     if not total > 0:
         raise AlloyError(f"formula {formula!r} holds no atom")
     return MappingProxyType({symbol: mass / total for symbol, mass in masses.items()})
+
+
+def sum_elements(wt_pct: Mapping[str, float]) -> dict[str, float]:
+    """What parts of a material hold together: wt% by formula to wt% by element.
+
+    Raises:
+        AlloyError: see `mass_fractions`.
+    """
+    elements: dict[str, float] = {}
+    for formula, amount in wt_pct.items():
+        for element, fraction in mass_fractions(formula).items():
+            elements[element] = elements.get(element, 0.0) + amount * fraction
+    return elements

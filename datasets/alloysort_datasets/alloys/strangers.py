@@ -6,12 +6,11 @@ so that it can be asked about matter it was never shown.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
 
-from alloysort_datasets.alloys.formulas import mass_fractions
+from alloysort_datasets.alloys.formulas import mass_fractions, sum_elements
 from alloysort_datasets.alloys.stream import Material
 
 HELD_OUT: Final = frozenset({"Be", "In", "Li", "Sr"})
@@ -47,8 +46,7 @@ def sample_stranger(rng: np.random.Generator, held_out: bool) -> Material:
     if rng.random() < 0.5:
         mixed = _mixture(rng, METALS, RARE, held_out)
         return Material("other-metal", None, mixed, "metal")
-    parts = _mixture(rng, COMPOUNDS, MAIN_COMPOUNDS, held_out)
-    composition = _elements(parts)
+    composition = sum_elements(_mixture(rng, COMPOUNDS, MAIN_COMPOUNDS, held_out))
     if rng.random() < 0.3:  # a paint or a filled plastic
         share = rng.uniform(0.3, 0.8)
         binder = mass_fractions(BINDERS[int(rng.integers(len(BINDERS)))])
@@ -80,14 +78,6 @@ def _mixture(
         amounts[formula] += (100 - _TRACE_WT_PCT) * float(share)
     amounts[trace] += _TRACE_WT_PCT
     return amounts
-
-
-def _elements(formulas: Mapping[str, float]) -> dict[str, float]:
-    wt_pct: dict[str, float] = {}
-    for formula, amount in formulas.items():
-        for element, share in mass_fractions(formula).items():
-            wt_pct[element] = wt_pct.get(element, 0.0) + amount * share
-    return wt_pct
 
 
 def _is_held_out(formula: str) -> bool:

@@ -92,8 +92,9 @@ class Engine:
         Raises:
             BundleError: a graph does not run.
         """
-        for size in WARM_UP_BATCHES:
-            self.run([self._featureless(pattern) for pattern in PATTERNS for _ in range(size)])
+        for pattern in {graph: pattern for pattern, graph in self._graphs.items()}.values():
+            for size in WARM_UP_BATCHES:
+                self.run([self._featureless(pattern)] * size)
 
     def run(self, batch: Sequence[Features]) -> list[Assessment]:
         """Assess a batch of pieces, in order.
