@@ -159,11 +159,15 @@ def export(
     run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the bundle to write.")],
     name: Annotated[str | None, typer.Option(help="Name of the bundle; the folder's if absent.")] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="Piece tables to calibrate and measure on; those of the run if absent."),
+    ] = None,
 ) -> None:
     """Turn a training run into a bundle; refuses if torch and onnxruntime disagree."""
     from alloysort_training.export import export as run_export
 
-    run_export(run, out, name)
+    run_export(run, out, name, data or ())
 
 
 def _show(answer: Answer) -> None:

@@ -4,7 +4,7 @@ import torch
 
 from alloysort_training.augment import augment, cut_range, shift, turn
 from alloysort_training.config import Augmentation
-from alloysort_training.prepare import Batch
+from alloysort_training.prepared import Batch
 
 NONE = Augmentation(
     crop=0,

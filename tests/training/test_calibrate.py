@@ -26,7 +26,8 @@ from alloysort_training.calibrate import (
     rows_with,
     surface_bar,
 )
-from alloysort_training.prepare import LAYERS, NON_METAL, Prepared, prepare, survey
+from alloysort_training.prepare import LAYERS, NON_METAL, prepare, survey
+from alloysort_training.prepared import Prepared
 from alloysort_training.train import CACHE, load_run
 
 pytestmark = pytest.mark.xdist_group("training")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,31 @@ def test_the_metrics_are_those_of_the_graph_that_ships(bundle: Bundle, run: Path
     assert (bundle.quantized is not None) == bundle.manifest.metrics["int8"]["shipped"]
     again = evaluate(deployed, prepared, bundle.manifest.thresholds, config.seed)
     assert again["both"] == bundle.manifest.metrics["both"]
+
+
+def test_a_run_is_measured_on_tables_of_their_own(
+    run: Path, table: Path, write_table: Callable[..., Path]
+) -> None:
+    pieces = read_pieces(table)
+    other = write_table(
+        [replace(piece, piece_id=f"new-{piece.piece_id}", batch=f"new-{piece.batch}") for piece in pieces]
+    )
+    export(run, other.parent / "elsewhere", data=[other])
+    manifest = load_bundle(other.parent / "elsewhere").manifest
+    assert manifest.training_data_sha256 == survey([table]).sha256
+    assert manifest.measured_on_sha256 == survey([other]).sha256
+    card = (other.parent / "elsewhere" / CARD).read_text(encoding="utf-8")
+    assert f"`{manifest.measured_on_sha256}`" in card
+
+
+def test_a_run_is_not_measured_on_what_it_learned(
+    run: Path, table: Path, write_table: Callable[..., Path]
+) -> None:
+    learned = write_table(
+        [replace(piece, split="test") if piece.batch == "train-3" else piece for piece in read_pieces(table)]
+    )
+    with pytest.raises(TrainingError, match=r"batch 'train-3' of source 'simulator' .* was trained on it"):
+        export(run, learned.parent / "bundle", data=[learned])
 
 
 def test_the_card_is_complete_and_makes_the_run_again(bundle: Bundle, tmp_path: Path, run: Path) -> None:

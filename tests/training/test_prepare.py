@@ -13,22 +13,19 @@ from alloysort_datasets.families import FAMILIES
 from alloysort_datasets.piece import Instrument, Piece, Split
 from alloysort_datasets.simulate import SIMULATOR_VERSION, Simulation, simulate
 from alloysort_datasets.spectrum import Spectrum
-from alloysort_datasets.table.store import read_pieces, write_pieces
+from alloysort_datasets.table.store import read_instruments, read_pieces, write_pieces
 from alloysort_models.bundle.inputs import hit_shots, prepare_spectrum
 from alloysort_models.network.sorter import condition
 from alloysort_training.config import load_config
 from alloysort_training.prepare import (
     LAYERS,
-    InOrder,
-    Prepared,
-    Shuffled,
     layer_of,
-    loader,
     prepare,
     require_splits,
     survey,
     to_half,
 )
+from alloysort_training.prepared import InOrder, Prepared, Resident, Shuffled, loader
 
 pytestmark = pytest.mark.xdist_group("training")
 CONFIG = load_config(Path(__file__).resolve().parents[2] / "training" / "configs" / "tiny.toml")
@@ -132,6 +129,27 @@ def test_the_cache_is_reused_and_made_anew_after_a_kill(table: Path, tmp_path: P
     anew = prepare([table], "test", found, CONFIG, tmp_path)
     assert done.is_file()
     np.testing.assert_array_equal(anew.spectra, again.spectra)
+
+
+def test_files_prepared_by_several_processes_are_the_same(
+    table: Path, some_pieces: list[Piece], tmp_path: Path
+) -> None:
+    write_pieces(tmp_path / "many", some_pieces, read_instruments(table).values(), rows_per_file=1)
+    write_pieces(tmp_path / "one", some_pieces, read_instruments(table).values())
+    made = [
+        prepare([tmp_path / name], "train", survey([tmp_path / name]), CONFIG, tmp_path / "cache")
+        for name in ("many", "one")
+    ]
+    for name in ("images", "spectra", "present", "family", "shown", "line_over_noise"):
+        np.testing.assert_array_equal(*(getattr(prepared, name) for prepared in made))
+
+
+def test_an_accelerator_gives_the_batches_that_the_maps_give(calibration: Prepared) -> None:
+    there = Resident(calibration, torch.device("cpu"))
+    pieces, variants = np.array([5, 3, 200, 16]), np.array([0, 1, 1, 0])
+    for found, expected in zip(there.take(pieces, variants), calibration.take(pieces, variants), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+    assert len(there) == len(calibration)
 
 
 def test_another_grid_gets_another_cache(table: Path, tmp_path: Path) -> None:

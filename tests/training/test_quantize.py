@@ -11,7 +11,8 @@ from alloysort_models.bundle.manifest import OUTPUTS, load_bundle
 from alloysort_training.calibrate import rows_with
 from alloysort_training.evaluate import feed, open_session
 from alloysort_training.export import compare, export, is_as_good
-from alloysort_training.prepare import Prepared, prepare, survey
+from alloysort_training.prepare import prepare, survey
+from alloysort_training.prepared import Prepared
 from alloysort_training.quantize import branch_nodes, quantize
 from alloysort_training.train import CACHE, load_run, train
 

@@ -14,7 +14,8 @@ import torch
 from alloysort_datasets.errors import TrainingError
 from alloysort_datasets.piece import Piece
 from alloysort_datasets.table.store import read_pieces
-from alloysort_training.prepare import LAYERS, NON_METAL, Batch
+from alloysort_training.prepare import LAYERS, NON_METAL
+from alloysort_training.prepared import Batch
 from alloysort_training.train import CHECKPOINT, METRICS, Truth, load_run, train
 
 pytestmark = pytest.mark.xdist_group("training")

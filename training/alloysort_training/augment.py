@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from alloysort_training.config import Augmentation
-from alloysort_training.prepare import Batch
+from alloysort_training.prepared import Batch
 
 _KNOTS: Final = 8  # of the smooth efficiency curve over the range
 

@@ -22,7 +22,8 @@ from alloysort_models.bundle.manifest import PATTERNS, Bars, Thresholds
 from alloysort_models.network.released import UNSEEN, Calibration, Released, mahalanobis
 from alloysort_models.network.sorter import Sorter, composition_wt_pct
 from alloysort_training.config import Acceptance
-from alloysort_training.prepare import HIDDEN, LAYERS, NON_METAL, Prepared
+from alloysort_training.prepare import HIDDEN, LAYERS, NON_METAL
+from alloysort_training.prepared import Prepared
 
 PRESENT: Final = dict(zip(PATTERNS, ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0)), strict=True))
 INTERVAL: Final = 0.90  # the two-sided interval whose coverage is made true

@@ -12,6 +12,7 @@ from alloysort_datasets.families import ELEMENTS, FAMILIES
 from alloysort_models.bundle.manifest import PATTERNS, Bars, Manifest
 from alloysort_training.config import Config
 from alloysort_training.evaluate import RESAMPLES
+from alloysort_training.prepare import Survey
 from alloysort_training.train import Begun
 
 SENSORS: Final = {"both": "spectrum and picture", "spectrum": "spectrum alone", "image": "picture alone"}
@@ -26,8 +27,10 @@ COLUMNS: Final = {
 ALIKE: Final = (("4xxx", "cast-AlSi"), ("6xxx", "cast-AlSiMg"), ("5xxx", "cast-AlMg"))
 
 
-def write_card(manifest: Manifest, config: Config, begun: Begun, parameters: int, size: int) -> str:
-    """MODEL_CARD.md of a bundle; `size` is that of its graph in bytes."""
+def write_card(
+    manifest: Manifest, config: Config, begun: Begun, found: Survey, parameters: int, size: int
+) -> str:
+    """MODEL_CARD.md of a bundle; `found` in the tables that measured it, `size` of its graph in bytes."""
     metrics = manifest.metrics
     parity = metrics["parity"]
     template = Template(files(__package__).joinpath("card.md").read_text(encoding="utf-8"))
@@ -38,10 +41,11 @@ def write_card(manifest: Manifest, config: Config, begun: Begun, parameters: int
         created=manifest.created,
         machine=begun["machine"],
         train_pieces=f"{begun['pieces']['train']:,}",
-        calibration_pieces=f"{begun['pieces']['calibration']:,}",
-        test_pieces=f"{begun['pieces']['test']:,}",
+        calibration_pieces=f"{found.pieces['calibration']:,}",
+        test_pieces=f"{found.pieces['test']:,}",
         sources=", ".join(begun["sources"]),
         data_sha256=manifest.training_data_sha256,
+        measured_on=_measured_on(manifest),
         image_size=manifest.image_size,
         channels=manifest.grid.channels,
         start_nm=f"{manifest.grid.start_nm:g}",
@@ -72,6 +76,12 @@ def write_card(manifest: Manifest, config: Config, begun: Begun, parameters: int
         data=" ".join(["DIR"] * len(begun["data"])),
         config=_toml(_differences(config)),
     )
+
+
+def _measured_on(manifest: Manifest) -> str:
+    if manifest.measured_on_sha256 is None:
+        return ""
+    return f"; calibrated and measured on tables of their own, SHA-256 `{manifest.measured_on_sha256}`"
 
 
 def _simulated(begun: Begun) -> bool:

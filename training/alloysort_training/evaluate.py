@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from alloysort_datasets.families import ALUMINIUM, ELEMENTS, FAMILIES
 from alloysort_models.bundle.manifest import INPUTS, OUTPUTS, Thresholds
 from alloysort_training.calibrate import NORMAL_QUANTILE, PRESENT, rows_with
-from alloysort_training.prepare import HIDDEN, LAYERS, NON_METAL, OPAQUE, Prepared
+from alloysort_training.prepare import HIDDEN, LAYERS, NON_METAL, OPAQUE
+from alloysort_training.prepared import Prepared
 
 BINS: Final = 15  # of the expected calibration error (Guo et al. 2017)
 RESAMPLES: Final = 1000

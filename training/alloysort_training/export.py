@@ -1,16 +1,18 @@
 """A finished run to a bundle: calibrate, export, prove the graph equal to the network, measure, describe.
 
 alloysort export RUN --out BUNDLE
+alloysort export RUN --data DIR --out BUNDLE    where it trained on another machine, or is to fit other pieces
 """
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import datetime
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -40,9 +42,10 @@ from alloysort_training.calibrate import calibrate, rows_with
 from alloysort_training.card import write_card
 from alloysort_training.config import Config
 from alloysort_training.evaluate import evaluate, feed, open_session, predict
-from alloysort_training.prepare import Prepared, Survey, prepare, survey
+from alloysort_training.prepare import Survey, prepare, require_splits, survey
+from alloysort_training.prepared import Prepared
 from alloysort_training.quantize import quantize
-from alloysort_training.train import CACHE, Begun, load_run
+from alloysort_training.train import CACHE, TRAINED, Begun, load_run
 
 OPSET: Final = 18
 PARITY_PIECES: Final = 1000
@@ -70,7 +73,7 @@ class Parity:
     relative: float
 
 
-def export(run: Path, out: Path, name: str | None = None) -> None:
+def export(run: Path, out: Path, name: str | None = None, data: Sequence[Path] = ()) -> None:
     """Write the bundle of a run.
 
     Args:
@@ -78,16 +81,19 @@ def export(run: Path, out: Path, name: str | None = None) -> None:
             prepared under RUN/cache already.
         out: the bundle's folder, made where missing.
         name: of the model; by default the folder's.
+        data: piece tables to calibrate and measure on; by default those that the run was trained on. Their
+            calibration and test pieces must be of batches that the run was not trained on.
 
     Raises:
-        TrainingError: there is no finished run, its data has changed or has no test split, the name is
-            wrong, or onnxruntime and torch disagree.
+        TrainingError: there is no finished run, its data has changed or has no test split, other data holds
+            what it was trained on, the name is wrong, or onnxruntime and torch disagree.
     """
     called = _checked_name(out.resolve().name if name is None else name)
     begun, config, sorter = load_run(run)
-    found = _same_data(run, begun)
+    tables = list(data) or [Path(folder) for folder in begun["data"]]
+    found = _other_data(run, tables) if data else _same_data(run, begun, tables)
     splits: dict[Split, Prepared] = {
-        split: prepare(_tables(begun), split, found, config, run / CACHE)
+        split: prepare(tables, split, found, config, run / CACHE)
         for split in ("train", "calibration", "test")
     }
     released, thresholds = calibrate(sorter, splits["train"], splits["calibration"], config.acceptance)
@@ -104,8 +110,8 @@ def export(run: Path, out: Path, name: str | None = None) -> None:
         "int8": {"shipped": shipped, **compare(graph, smaller, splits["test"])},
     }
     graphs = {MODEL: graph} | ({QUANTIZED: smaller} if shipped else {})
-    manifest = _manifest(called, config, begun, thresholds, metrics)
-    card = write_card(manifest, config, begun, sum(p.numel() for p in sorter.parameters()), len(graph))
+    manifest = _manifest(called, config, begun, found, thresholds, metrics)
+    card = write_card(manifest, config, begun, found, sum(p.numel() for p in sorter.parameters()), len(graph))
     write_bundle(out, manifest, {**graphs, CARD: card.encode()})
 
 
@@ -217,7 +223,7 @@ def _largest(difference: NDArray[Any]) -> float:
 
 
 def _manifest(
-    name: str, config: Config, begun: Begun, thresholds: Thresholds, metrics: dict[str, Any]
+    name: str, config: Config, begun: Begun, found: Survey, thresholds: Thresholds, metrics: dict[str, Any]
 ) -> Manifest:
     return Manifest(
         name=name,
@@ -227,16 +233,28 @@ def _manifest(
         thresholds=thresholds,
         simulator=begun["simulator"],
         training_data_sha256=begun["data_sha256"],
+        measured_on_sha256=None if found.sha256 == begun["data_sha256"] else found.sha256,
         metrics=metrics,
     )
 
 
-def _tables(begun: Begun) -> list[Path]:
-    return [Path(folder) for folder in begun["data"]]
+def _other_data(run: Path, tables: Sequence[Path]) -> Survey:
+    found = survey(tables)
+    require_splits(found, tables, "train", "calibration", "test")
+    with (run / TRAINED).open(newline="", encoding="utf-8") as file:
+        trained = {(source, batch) for source, batch in csv.reader(file)}
+    again = trained & (found.batches.keys() - found.trained)
+    if again:
+        source, batch = min(again)
+        raise TrainingError(
+            f"{', '.join(map(str, tables))}: batch {batch!r} of source {source!r} is to be measured on, but "
+            f"{run} was trained on it"
+        )
+    return found
 
 
-def _same_data(run: Path, begun: Begun) -> Survey:
-    found = survey(_tables(begun))
+def _same_data(run: Path, begun: Begun, tables: Sequence[Path]) -> Survey:
+    found = survey(tables)
     if found.sha256 != begun["data_sha256"]:
         raise TrainingError(f"{run}: its data ({', '.join(begun['data'])}) has changed since it was trained")
     return found

@@ -1,4 +1,4 @@
-"""Piece tables to batches: prepare every piece once, keep the result as memory maps, read at random.
+"""Piece tables to prepared splits: every piece once, the result kept as memory maps.
 
     tables ─► survey (splits, batches) ─► prepare ─► RUN/cache/<key>/<split>/*.npy ─► Batches ─► network
 
@@ -9,25 +9,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 
 from alloysort_datasets.errors import SpectrumError, TrainingError
 from alloysort_datasets.families import ELEMENTS, FAMILIES
 from alloysort_datasets.piece import SPLITS, Instrument, Piece, Split, sensed
 from alloysort_datasets.readers.picture import decode_image
 from alloysort_datasets.table.sides import Sides
-from alloysort_datasets.table.store import read_instruments, read_pieces, simulator_of, table_sha256
+from alloysort_datasets.table.spread import spread
+from alloysort_datasets.table.store import (
+    count_rows,
+    piece_files,
+    read_instruments,
+    read_piece_file,
+    read_pieces,
+    simulator_of,
+    table_sha256,
+)
 from alloysort_models.bundle.grid import Grid
 from alloysort_models.bundle.inputs import (
     LINE_SIGMAS,
@@ -41,8 +47,9 @@ from alloysort_models.bundle.inputs import (
 )
 from alloysort_models.bundle.manifest import FRONT_END_VERSION
 from alloysort_training.config import Config
+from alloysort_training.prepared import Prepared
 
-CACHE_VERSION: Final = 2  # raise it when what is kept changes
+CACHE_VERSION: Final = 3  # raise it when what is kept changes
 PEAK: Final = 16384.0  # counts of the brightest channel as kept: float16 then resolves 1e-8 of it
 HIDDEN: Final = 0.05  # of the late plumes: a piece that shows less of itself is hidden under something
 NON_METAL: Final = FAMILIES.index("non-metal")
@@ -54,95 +61,6 @@ FRESH_OXIDE_UM: Final = 0.01  # what every aluminium has
 _DONE: Final = "done.json"
 
 
-class Batch(NamedTuple):
-    """B pieces: the bundle's four inputs and what is known of them.
-
-    Attributes:
-        image: (B, H, H, 3) uint8.
-        spectrum: (B, K, C) float32.
-        coverage: (B, C) float32.
-        present: (B, 2) float32.
-        family: (B,) int64, -1 where unknown.
-        composition: (B, E) wt%, NaN where unknown.
-        shown: (B,) the piece's own share of what the late hits ablated, NaN where unknown.
-        stranger: (B,) 1 for matter that no family describes, else 0; NaN where unknown.
-        layer: (B,) int64 in LAYERS.
-    """
-
-    image: Tensor
-    spectrum: Tensor
-    coverage: Tensor
-    present: Tensor
-    family: Tensor
-    composition: Tensor
-    shown: Tensor
-    stranger: Tensor
-    layer: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """One split of N pieces, prepared; every array is a memory map.
-
-    Attributes:
-        images: (N, H, H, 3) uint8.
-        spectra: (N, V, K, C) float16: the views of all shots first, then of random subsets; see `to_half`.
-        coverage: (N, C / 8) uint8, a bit a channel.
-        present: (N, 2) float32, image there, spectrum there.
-        family: (N,) int64, -1 where unknown.
-        composition: (N, E) float32 wt%, NaN where unknown.
-        batch: (N,) int64, the piece's batch as a number.
-        shown: (N, V) float32, the piece's own share of what the late hits ablated, NaN where unknown.
-        stranger: (N,) float32, 1 for matter that no family describes, NaN where unknown.
-        layer: (N,) int8 in LAYERS.
-        line_over_noise: (N,) float32 of the strongest line, 0 without a spectrum.
-    """
-
-    images: NDArray[np.uint8]
-    spectra: NDArray[np.float16]
-    coverage: NDArray[np.uint8]
-    present: NDArray[np.float32]
-    family: NDArray[np.int64]
-    composition: NDArray[np.float32]
-    batch: NDArray[np.int64]
-    shown: NDArray[np.float32]
-    stranger: NDArray[np.float32]
-    layer: NDArray[np.int8]
-    line_over_noise: NDArray[np.float32]
-
-    def __len__(self) -> int:
-        return len(self.family)
-
-    @property
-    def variants(self) -> int:
-        """Spectra kept of each piece."""
-        return int(self.spectra.shape[1])
-
-    def take(self, pieces: NDArray[np.int64], variants: NDArray[np.int64]) -> Batch:
-        """These pieces with these variants of their spectra, both (B,)."""
-        present = self.present[pieces]
-        return Batch(
-            image=torch.from_numpy(self.images[pieces]),
-            spectrum=torch.from_numpy(self.spectra[pieces, variants].astype(np.float32)),
-            coverage=torch.from_numpy(
-                np.unpackbits(self.coverage[pieces], axis=1).astype(np.float32) * present[:, 1:]
-            ),
-            present=torch.from_numpy(present),
-            family=torch.from_numpy(self.family[pieces]),
-            composition=torch.from_numpy(self.composition[pieces]),
-            shown=torch.from_numpy(self.shown[pieces, variants]),
-            stranger=torch.from_numpy(self.stranger[pieces]),
-            layer=torch.from_numpy(self.layer[pieces].astype(np.int64)),
-        )
-
-    @classmethod
-    def open(cls, folder: Path) -> Prepared:
-        """The maps that `prepare` left in a folder."""
-        return cls(
-            **{field.name: np.load(folder / f"{field.name}.npy", mmap_mode="r") for field in fields(cls)}
-        )
-
-
 @dataclass(frozen=True)
 class Survey:
     """What the tables hold.
@@ -151,6 +69,7 @@ class Survey:
         pieces: number of pieces of each split.
         batches: the number given to each (source, batch).
         families: number of training pieces of each family.
+        trained: the (source, batch) of the training split.
         sha256: of all tables together.
         simulator: newest version that made any of them, None where all are real.
     """
@@ -158,6 +77,7 @@ class Survey:
     pieces: dict[Split, int]
     batches: dict[tuple[str, str], int]
     families: dict[str, int]
+    trained: frozenset[tuple[str, str]]
     sha256: str
     simulator: int | None
 
@@ -179,6 +99,7 @@ def survey(folders: Sequence[Path]) -> Survey:
     pieces: dict[Split, int] = dict.fromkeys(SPLITS, 0)
     families: dict[str, int] = {}
     numbers: dict[tuple[str, str], int] = {}
+    trained = set()
     sides = Sides()
     for folder in folders:
         for piece in read_pieces(folder, columns=["family"]):
@@ -188,10 +109,12 @@ def survey(folders: Sequence[Path]) -> Survey:
             numbers.setdefault((piece.source, piece.batch), len(numbers))
             if piece.split is not None:
                 pieces[piece.split] += 1
+            if piece.split == "train":
+                trained.add((piece.source, piece.batch))
             if piece.split == "train" and piece.family is not None:
                 families[piece.family] = families.get(piece.family, 0) + 1
     simulator = max((simulator_of(folder) or 0 for folder in folders), default=0) or None
-    return Survey(pieces, numbers, families, combined_sha256(folders), simulator)
+    return Survey(pieces, numbers, families, frozenset(trained), combined_sha256(folders), simulator)
 
 
 def require_splits(found: Survey, folders: Sequence[Path], *splits: Split) -> None:
@@ -226,7 +149,9 @@ def prepare(folders: Sequence[Path], split: Split, found: Survey, config: Config
     if not (folder / _DONE).is_file():
         shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed while preparing
         folder.mkdir(parents=True)
-        _fill(folders, split, found, config, _blank(folder, count, config))
+        _make_blank(folder, count, config)
+        _instruments.cache_clear()  # a table may have been written anew
+        _fill(folders, split, found, config, folder)
         (folder / _DONE).write_text(json.dumps({"pieces": count}) + "\n", encoding="utf-8")
     return Prepared.open(folder)
 
@@ -243,77 +168,6 @@ def to_half(spectrum: NDArray[np.float32], coverage: NDArray[np.float32]) -> NDA
     return np.where(seen, (spectrum - lowest) * scale, 0.0).astype(np.float16)
 
 
-class Batches(Dataset[Batch]):
-    """Whole batches of a prepared split; an index is piece x variants + variant."""
-
-    def __init__(self, prepared: Prepared) -> None:
-        self.prepared = prepared
-
-    def __len__(self) -> int:
-        return len(self.prepared) * self.prepared.variants
-
-    def __getitem__(self, index: int) -> Batch:
-        return self.__getitems__([index])
-
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
-        """The batch of these indices, read in one go."""
-        pieces, variants = np.divmod(np.asarray(indices, dtype=np.int64), self.prepared.variants)
-        return self.prepared.take(pieces, variants)
-
-
-class Shuffled(Sampler[list[int]]):
-    """Each piece once an epoch, with one of its variants; the order hangs on seed and epoch alone.
-
-    Each of `replicas` processes gets its own share of every batch's worth of pieces; the odd rest is dropped.
-    """
-
-    def __init__(
-        self, prepared: Prepared, batch_size: int, seed: int, rank: int = 0, replicas: int = 1
-    ) -> None:
-        self.pieces, self.variants = len(prepared), prepared.variants
-        self.batch_size = min(batch_size, self.pieces // replicas)
-        self.seed, self.rank, self.replicas = seed, rank, replicas
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by the trainer before each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.pieces // (self.batch_size * self.replicas)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        rng = np.random.default_rng((self.seed, self.epoch))
-        order = rng.permutation(self.pieces) * self.variants + rng.integers(self.variants, size=self.pieces)
-        mine = order[self.rank :: self.replicas]
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            yield mine[start : start + self.batch_size].tolist()
-
-
-class InOrder(Sampler[list[int]]):
-    """Each piece with all its shots, in the order of the table, shared among the processes."""
-
-    def __init__(self, prepared: Prepared, batch_size: int, rank: int = 0, replicas: int = 1) -> None:
-        self.indices = range(0, len(prepared) * prepared.variants, prepared.variants)[rank::replicas]
-        self.batch_size = batch_size
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.indices) / self.batch_size)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for start in range(0, len(self.indices), self.batch_size):
-            yield list(self.indices[start : start + self.batch_size])
-
-
-def loader(prepared: Prepared, sampler: Sampler[list[int]]) -> DataLoader[Batch]:
-    """Batches as the sampler names them, read in this process: on memory maps that is a copy, not work."""
-    return DataLoader(Batches(prepared), batch_sampler=sampler, collate_fn=_as_is)
-
-
-def _as_is(batch: Any) -> Any:
-    return batch
-
-
 def _key(found: Survey, config: Config) -> str:
     told = {
         "version": CACHE_VERSION,
@@ -327,7 +181,8 @@ def _key(found: Survey, config: Config) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _blank(folder: Path, count: int, config: Config) -> Prepared:
+def _make_blank(folder: Path, count: int, config: Config) -> None:
+    """The maps of a split, all zero."""
     size, channels, variants = config.network.image_size, config.grid.channels, config.preparation.variants
     shapes: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
         "images": ((count, size, size, 3), np.uint8),
@@ -342,36 +197,58 @@ def _blank(folder: Path, count: int, config: Config) -> Prepared:
         "layer": ((count,), np.int8),
         "line_over_noise": ((count,), np.float32),
     }
-    return Prepared(
-        **{
-            name: np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=kind, shape=shape)
-            for name, (shape, kind) in shapes.items()
-        }
-    )
+    for name, (shape, kind) in shapes.items():
+        np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=kind, shape=shape)
 
 
-def _fill(folders: Sequence[Path], split: Split, found: Survey, config: Config, into: Prepared) -> None:
-    rng = np.random.default_rng((config.seed, SPLITS.index(split)))
-    row = 0
+class _Part(NamedTuple):
+    """One file's pieces of a split and the row of the first of them."""
+
+    path: Path
+    split: Split
+    first: int
+    numbers: dict[tuple[str, str], int]
+    config: Config
+    into: Path
+
+
+def _fill(folders: Sequence[Path], split: Split, found: Survey, config: Config, into: Path) -> None:
+    """Prepare every file's pieces, files at once."""
+    parts, row = [], 0
     for folder in folders:
-        instruments = read_instruments(folder)
-        for piece in read_pieces(folder, split=split):
-            _fill_labels(piece, found, row, into)
-            _fill_image(piece, config.network.image_size, row, into)
-            try:
-                _fill_spectrum(piece, instruments, config.grid, rng, row, into)
-            except SpectrumError as error:
-                raise SpectrumError(f"piece {piece.piece_id!r}: {error}") from None
-            row += 1
+        for path in piece_files(folder):
+            parts.append(_Part(path, split, row, found.batches, config, into))
+            row += count_rows(path, split)
+    for _ in spread(_fill_part, parts):
+        pass
+
+
+def _fill_part(part: _Part) -> None:
+    into = Prepared.open(part.into, mode="r+")
+    instruments = _instruments(part.path.parent)
+    for row, piece in enumerate(read_piece_file(part.path, split=part.split), part.first):
+        _fill_labels(piece, part.numbers, row, into)
+        _fill_image(piece, part.config.network.image_size, row, into)
+        rng = np.random.default_rng((part.config.seed, SPLITS.index(part.split), row))
+        try:
+            _fill_spectrum(piece, instruments, part.config.grid, rng, row, into)
+        except SpectrumError as error:
+            raise SpectrumError(f"piece {piece.piece_id!r}: {error}") from None
     for field in fields(into):
         getattr(into, field.name).flush()
 
 
-def _fill_labels(piece: Piece, found: Survey, row: int, into: Prepared) -> None:
+@lru_cache(maxsize=1)
+def _instruments(folder: Path) -> dict[str, Instrument]:
+    """Read once by each process that prepares the files of a folder."""
+    return read_instruments(folder)
+
+
+def _fill_labels(piece: Piece, numbers: Mapping[tuple[str, str], int], row: int, into: Prepared) -> None:
     composition = piece.composition or {}
     into.family[row] = -1 if piece.family is None else FAMILIES.index(piece.family)
     into.composition[row] = [composition.get(element, np.nan) for element in ELEMENTS]
-    into.batch[row] = found.batches[piece.source, piece.batch]
+    into.batch[row] = numbers[piece.source, piece.batch]
     into.stranger[row] = piece.conditions.get("stranger", np.nan if piece.family is None else 0.0)
     into.layer[row] = LAYERS.index(layer_of(piece.conditions))
 

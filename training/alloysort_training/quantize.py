@@ -29,7 +29,7 @@ from onnxruntime.quantization import (
 
 from alloysort_training.calibrate import rows_with
 from alloysort_training.evaluate import feed
-from alloysort_training.prepare import Prepared
+from alloysort_training.prepared import Prepared
 
 SCALED_ON: Final = ("both", "both", "image", "spectrum")  # what the scales are taken from, and how often
 PIECES: Final = 256  # of each

@@ -4,7 +4,8 @@
     torchrun --nproc-per-node 4 -m alloysort_training.train CONFIG --data DIR... --out RUN
     the same command once more                                               goes on where it was killed
 
-RUN then holds config.json, metrics.csv, checkpoints/last.ckpt and cache/ (prepared inputs, may be deleted).
+RUN then holds config.json, trained.csv (batches), metrics.csv, checkpoints/last.ckpt and cache/ (prepared
+inputs, may be deleted).
 One CPU and one seed give the same weights bit for bit.
 """
 
@@ -38,22 +39,11 @@ from alloysort_models.network.sorter import Outputs, Sorter
 from alloysort_training.augment import augment
 from alloysort_training.config import Config, load_config
 from alloysort_training.losses import composition_loss, family_loss, share_loss
-from alloysort_training.prepare import (
-    HIDDEN,
-    LAYERS,
-    NON_METAL,
-    Batch,
-    InOrder,
-    Prepared,
-    Shuffled,
-    Survey,
-    loader,
-    prepare,
-    require_splits,
-    survey,
-)
+from alloysort_training.prepare import HIDDEN, LAYERS, NON_METAL, Survey, prepare, require_splits, survey
+from alloysort_training.prepared import Batch, InOrder, Prepared, Resident, Shuffled, loader
 
 CONFIG: Final = "config.json"
+TRAINED: Final = "trained.csv"  # source and batch of every piece of the training split
 CACHE: Final = "cache"
 METRICS: Final = "metrics.csv"
 CHECKPOINT: Final = Path("checkpoints", "last.ckpt")
@@ -129,8 +119,8 @@ def load_run(run: Path) -> tuple[Begun, Config, Sorter]:
 class Tables(LightningDataModule):
     """The prepared splits; under torchrun the first process prepares them and the others wait."""
 
-    fitted: Prepared
-    watched: Prepared
+    fitted: Prepared | Resident
+    watched: Prepared | Resident
 
     def __init__(self, data: Sequence[Path], found: Survey, config: Config, cache: Path) -> None:
         super().__init__()
@@ -142,9 +132,12 @@ class Tables(LightningDataModule):
         self._prepared("calibration")
 
     def setup(self, stage: str) -> None:
-        """Open the maps."""
+        """Open the maps, and send to the accelerator what it has room for."""
         del stage
-        self.fitted, self.watched = self._prepared("train"), self._prepared("calibration")
+        self.fitted, self.watched = (
+            self._near(self._prepared("train")),
+            self._near(self._prepared("calibration")),
+        )
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled anew each epoch."""
@@ -157,6 +150,10 @@ class Tables(LightningDataModule):
 
     def _prepared(self, split: Split) -> Prepared:
         return prepare(self.data, split, self.found, self.config, self.cache)
+
+    def _near(self, prepared: Prepared) -> Prepared | Resident:
+        device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+        return Resident(prepared, device) if Resident.fits(prepared, device) else prepared
 
     def _share(self) -> tuple[int, int]:
         trainer = self.trainer
@@ -357,6 +354,8 @@ def _begin(out: Path, config: Config, data: Sequence[Path], found: Survey) -> No
     )
     before = _read_begun(out)
     if before is None:
+        with (out / TRAINED).open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("source", "batch"), *sorted(found.trained)])
         (out / CONFIG).write_text(json.dumps(begun, indent=2) + "\n", encoding="utf-8")
     elif before["config"] != begun["config"]:
         raise TrainingError(f"{out}: holds a run with another config: name another --out, or delete it")

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from alloysort_datasets.errors import DataError, TableError
 from alloysort_datasets.families import ELEMENTS
 from alloysort_datasets.piece import Instrument, Piece, Split
+from alloysort_datasets.table.spread import spread
 
 PIECES: Final = "pieces-*.parquet"
 INSTRUMENTS: Final = "instruments.parquet"
@@ -232,8 +233,18 @@ def read_pieces(
     """
     for folder in [folders] if isinstance(folders, Path) else folders:
         for path in piece_files(folder):
-            for first, batch in read_batches(path, _wanted(columns), batch_rows, split):
-                yield from _batch_pieces(path, first, batch, split)
+            yield from read_piece_file(path, columns, split, batch_rows)
+
+
+def read_piece_file(
+    path: Path,
+    columns: Sequence[str] | None = None,
+    split: Split | None = None,
+    batch_rows: int = ROWS_PER_BATCH,
+) -> Iterator[Piece]:
+    """The pieces of one `pieces-*.parquet`; see `read_pieces`."""
+    for first, batch in read_batches(path, _wanted(columns), batch_rows, split):
+        yield from _batch_pieces(path, first, batch, split)
 
 
 def read_batches(
@@ -368,15 +379,21 @@ def count_pieces(folder: Path, split: Split | None = None) -> int:
     Raises:
         TableError: a file is missing or unreadable.
     """
+    return sum(count_rows(path, split) for path in piece_files(folder))
+
+
+def count_rows(path: Path, split: Split | None = None) -> int:
+    """How many pieces one `pieces-*.parquet` holds; see `count_pieces`."""
     total = 0
-    for path in piece_files(folder):
-        for _, batch in read_batches(path, ["split"], batch_rows=65_536):
-            total += batch.num_rows if split is None else pc.sum(pc.equal(batch["split"], split)).as_py() or 0
+    for _, batch in read_batches(path, ["split"], batch_rows=65_536):
+        total += batch.num_rows if split is None else pc.sum(pc.equal(batch["split"], split)).as_py() or 0
     return total
 
 
 def table_sha256(folder: Path) -> str:
     """SHA-256 of a table's content, whatever files, row groups and compression it is stored in.
+
+    It is of the instruments by name and of the pieces' own SHA-256 in order: so files are hashed at once.
 
     Raises:
         TableError: the table is missing or malformed.
@@ -386,16 +403,25 @@ def table_sha256(folder: Path) -> str:
         axis = instrument.wavelength_nm
         _feed(digest, [name, axis.size, instrument.resolution_nm, instrument.saturation_counts])
         digest.update(axis.astype("<f8").tobytes())
-    for piece in read_pieces(folder):
-        fields = [
-            getattr(piece, name) for name in SCHEMA.names if name not in ("image", "spectra", "conditions")
-        ]
-        spectra = np.zeros((0, 0), dtype=np.float32) if piece.spectra is None else piece.spectra
-        image = piece.image or b""
-        _feed(digest, [*fields, sorted(piece.conditions.items()), len(image), *spectra.shape])
-        digest.update(image)
-        digest.update(spectra.astype("<f4").tobytes())
+    for pieces in spread(_piece_hashes, piece_files(folder)):
+        digest.update(pieces)
     return digest.hexdigest()
+
+
+def _piece_hashes(path: Path) -> bytes:
+    """The SHA-256 of each piece of a file, one after another."""
+    return b"".join(_piece_hash(piece) for piece in read_piece_file(path))
+
+
+def _piece_hash(piece: Piece) -> bytes:
+    digest = hashlib.sha256()
+    fields = [getattr(piece, name) for name in SCHEMA.names if name not in ("image", "spectra", "conditions")]
+    spectra = np.zeros((0, 0), dtype=np.float32) if piece.spectra is None else piece.spectra
+    image = piece.image or b""
+    _feed(digest, [*fields, sorted(piece.conditions.items()), len(image), *spectra.shape])
+    digest.update(image)
+    digest.update(spectra.astype("<f4").tobytes())
+    return digest.digest()
 
 
 def spectra_shapes(column: pa.ListArray) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:

@@ -90,6 +90,9 @@ class Manifest(BaseModel):
     front_end: int = FRONT_END_VERSION
     simulator: int | None = Field(default=None, description="version that made the training data; null: real")
     training_data_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    measured_on_sha256: str | None = Field(
+        default=None, description="of the tables that calibrated and measured it; null: the training data"
+    )
     metrics: dict[str, Any] = Field(default_factory=dict)
     files: dict[str, str] = Field(
         default_factory=dict, description="SHA-256 of each file beside the manifest"

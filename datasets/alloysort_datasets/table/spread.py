@@ -1,0 +1,30 @@
+"""Work on many files, spread over the processor's cores."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Final, TypeVar
+
+FEWEST: Final = 32  # items below which starting processes takes longer than it saves
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def spread(work: Callable[[T], R], items: Sequence[T], fewest: int = FEWEST) -> Iterator[R]:
+    """`work(item)` of every item, in order: in processes, one a core, when there are `fewest` or more.
+
+    `work` and the items must survive pickling. The first error is raised here, the rest is dropped.
+    """
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if workers < 2 or len(items) < fewest:
+        yield from map(work, items)
+        return
+    with ProcessPoolExecutor(min(workers, len(items)), multiprocessing.get_context("spawn")) as pool:
+        try:
+            yield from pool.map(work, items)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
