@@ -8,9 +8,7 @@ matter who makes it or when, and a piece under other conditions is the same piec
 from __future__ import annotations
 
 import json
-import multiprocessing
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal, get_args
@@ -26,6 +24,7 @@ from alloysort_datasets.libs.laser import fire, reference_exposure
 from alloysort_datasets.libs.spectrometer import PRESETS, Spectrometer, draw_spectrometer
 from alloysort_datasets.piece import Piece, Split
 from alloysort_datasets.readers.picture import encode_jpeg
+from alloysort_datasets.table.spread import processes
 from alloysort_datasets.table.store import write_instruments, write_shard
 
 Images = Literal["none", "fast"]
@@ -127,7 +126,7 @@ def simulate(out: Path, simulation: Simulation, workers: int = 1) -> Iterator[in
             done += _write(out, simulation, shard)
             yield done
     else:
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        with processes(workers) as pool:
             jobs = [pool.submit(_write, out, simulation, shard) for shard in todo]
             for job in jobs:
                 done += job.result()

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -30,7 +31,6 @@ from alloysort_datasets.table.store import (
     piece_files,
     read_instruments,
     read_piece_file,
-    read_pieces,
     simulator_of,
     table_sha256,
 )
@@ -102,7 +102,7 @@ def survey(folders: Sequence[Path]) -> Survey:
     trained = set()
     sides = Sides()
     for folder in folders:
-        for piece in read_pieces(folder, columns=["family"]):
+        for piece in chain.from_iterable(spread(_labels, piece_files(folder))):
             clashes = sides.add(piece.piece_id, piece.source, piece.batch, piece.split, where=str(folder))
             if clashes:
                 raise TrainingError(f"{folder}: piece {piece.piece_id!r}: {clashes[0][1]}")
@@ -111,10 +111,15 @@ def survey(folders: Sequence[Path]) -> Survey:
                 pieces[piece.split] += 1
             if piece.split == "train":
                 trained.add((piece.source, piece.batch))
-            if piece.split == "train" and piece.family is not None:
-                families[piece.family] = families.get(piece.family, 0) + 1
+                if piece.family is not None:
+                    families[piece.family] = families.get(piece.family, 0) + 1
     simulator = max((simulator_of(folder) or 0 for folder in folders), default=0) or None
     return Survey(pieces, numbers, families, frozenset(trained), combined_sha256(folders), simulator)
+
+
+def _labels(path: Path) -> list[Piece]:
+    """The pieces of a file without what the sensors saw."""
+    return list(read_piece_file(path, columns=["family"]))
 
 
 def require_splits(found: Survey, folders: Sequence[Path], *splits: Split) -> None:
