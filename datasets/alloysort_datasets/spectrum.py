@@ -160,10 +160,25 @@ def saturated(shots: NDArray[np.floating[Any]], ceiling: float = float("inf")) -
     """
     if np.isfinite(ceiling):
         return np.asarray(shots >= ceiling)
-    top = shots >= FLAT_TOP * shots.max(axis=1, keepdims=True)
     full = np.zeros(shots.shape, dtype=np.bool_)
-    starts = shots.shape[1] - SATURATED_RUN + 1
-    run = np.logical_and.reduce([top[:, shift : starts + shift] for shift in range(SATURATED_RUN)])
+    run = _flat_tops(shots)
     for shift in range(SATURATED_RUN):
-        full[:, shift : starts + shift] |= run
+        full[:, shift : shift + run.shape[1]] |= run
     return full
+
+
+def is_saturated(shots: NDArray[np.floating[Any]], ceiling: float = float("inf")) -> bool:
+    """True if the detector was full in some channel of some shot, see `saturated`."""
+    if np.isfinite(ceiling):
+        return bool(shots.max() >= ceiling)
+    return bool(_flat_tops(shots).any())
+
+
+def _flat_tops(shots: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+    """(shots, channels - SATURATED_RUN + 1) true where a run at the shot's maximum begins."""
+    top = shots >= FLAT_TOP * shots.max(axis=1, keepdims=True)
+    starts = shots.shape[1] - SATURATED_RUN + 1
+    runs: NDArray[np.bool_] = np.logical_and.reduce(
+        [top[:, shift : starts + shift] for shift in range(SATURATED_RUN)]
+    )
+    return runs

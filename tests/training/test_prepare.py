@@ -14,7 +14,7 @@ from alloysort_datasets.piece import Instrument, Piece, Split
 from alloysort_datasets.simulate import SIMULATOR_VERSION, Simulation, simulate
 from alloysort_datasets.spectrum import Spectrum
 from alloysort_datasets.table.store import read_instruments, read_pieces, write_pieces
-from alloysort_models.bundle.inputs import hit_shots, prepare_spectrum
+from alloysort_models.bundle.inputs import Look, hit_shots, prepare_spectrum
 from alloysort_models.network.sorter import condition
 from alloysort_training.config import load_config
 from alloysort_training.prepare import (
@@ -102,7 +102,7 @@ def test_prepared_pieces_are_what_the_line_would_prepare(table: Path, calibratio
         if piece.spectra is None:
             continue
         sensed = Spectrum(np.linspace(230.0, 720.0, 900), piece.spectra)
-        views, coverage = prepare_spectrum(sensed, hit_shots(sensed.shots), CONFIG.grid)
+        views, coverage = prepare_spectrum(sensed.wavelength_nm, Look.at(sensed.shots), CONFIG.grid)
         batch = calibration.take(np.array([row]), np.array([0]))
         np.testing.assert_array_equal(batch.coverage[0], coverage)
         for view, counts in enumerate(torch.from_numpy(views)):

@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -38,7 +38,7 @@ from alloysort_models.bundle.grid import Grid
 from alloysort_models.bundle.inputs import (
     LINE_SIGMAS,
     VIEWS,
-    hit_shots,
+    Look,
     is_dark,
     late,
     line_over_noise,
@@ -280,13 +280,12 @@ def _fill_spectrum(
     own = own_shares(piece.conditions, shots)
     for variant in range(into.variants):
         chosen = np.arange(shots) if variant == 0 else _some(shots, rng)
-        some = replace(spectrum, shots=spectrum.shots[chosen])
-        hit = hit_shots(some.shots)
-        views, coverage = prepare_spectrum(some, hit, grid)
+        look = Look.at(spectrum.shots[chosen])
+        views, coverage = prepare_spectrum(spectrum.wavelength_nm, look, grid)
         into.spectra[row, variant] = to_half(views, coverage)
-        into.shown[row, variant] = shown_late(own[chosen], hit)
+        into.shown[row, variant] = shown_late(own[chosen], look.hit)
         if variant == 0:
-            strongest = line_over_noise(some.shots[hit].mean(axis=0, dtype=np.float64))
+            strongest = line_over_noise(look.means[0])
             into.line_over_noise[row] = strongest
             into.present[row, 1] = strongest > LINE_SIGMAS
             into.coverage[row] = np.packbits(coverage > 0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alloysort_datasets.errors import DataError
 from alloysort_datasets.readers.picture import Picture
@@ -22,7 +23,7 @@ from alloysort_inference.frontend.quality import (
     judge_spectrum,
 )
 from alloysort_models.bundle.grid import Grid
-from alloysort_models.bundle.inputs import VIEWS, Features, hit_shots, prepare_image, prepare_spectrum
+from alloysort_models.bundle.inputs import VIEWS, Features, Look, prepare_image, prepare_spectrum
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,24 +56,32 @@ def prepare(grid: Grid, image_size: int, spectrum: Spectrum | None, picture: Pic
     """
     if spectrum is None and picture is None:
         raise DataError("a piece needs a spectrum, an image or both; this one has neither")
-    views, coverage = np.zeros((VIEWS, grid.channels), np.float32), np.zeros(grid.channels, np.float32)
-    image = np.zeros((image_size, image_size, 3), np.uint8)
+    image, pictured, image_flags = _see(picture, image_size)
+    views, coverage, lit, flags = _listen(spectrum, grid)
+    features = Features(image, views, coverage, np.array([pictured, lit], np.float32))
+    return Prepared(features, (*flags, *image_flags), not (lit or pictured))
+
+
+def _listen(
+    spectrum: Spectrum | None, grid: Grid
+) -> tuple[NDArray[np.float32], NDArray[np.float32], bool, list[str]]:
+    """Views and coverage of a spectrum, whether it shows a line, and its flags."""
     flags = [NO_SPECTRUM]
     if spectrum is not None:
-        hit = hit_shots(spectrum.shots)
-        found, seen = prepare_spectrum(spectrum, hit, grid)
-        flags = judge_spectrum(spectrum, hit, seen, grid)
+        look = Look.at(spectrum.shots)
+        views, coverage = prepare_spectrum(spectrum.wavelength_nm, look, grid)
+        flags = judge_spectrum(spectrum, look, coverage, grid)
         if WEAK not in flags:
-            views, coverage = found, seen
-    lit = {NO_SPECTRUM, WEAK}.isdisjoint(flags)
+            return views, coverage, True, flags
+    return np.zeros((VIEWS, grid.channels), np.float32), np.zeros(grid.channels, np.float32), False, flags
+
+
+def _see(picture: Picture | None, size: int) -> tuple[NDArray[np.uint8], bool, list[str]]:
+    """A picture at the model's size, whether it shows anything, and its flags."""
+    flags = [NO_IMAGE]
     if picture is not None:
-        found_image = prepare_image(picture.rgb, image_size)
-        seen_flags = judge_image(found_image, narrow=picture.narrow)
-        flags += seen_flags
-        if DARK_IMAGE not in seen_flags:
-            image = found_image
-    else:
-        flags.append(NO_IMAGE)
-    pictured = {NO_IMAGE, DARK_IMAGE}.isdisjoint(flags)
-    present = np.array([pictured, lit], np.float32)
-    return Prepared(Features(image, views, coverage, present), tuple(flags), not (lit or pictured))
+        image = prepare_image(picture.rgb, size)
+        flags = judge_image(image, narrow=picture.narrow)
+        if DARK_IMAGE not in flags:
+            return image, True, flags
+    return np.zeros((size, size, 3), np.uint8), False, flags

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from alloysort_datasets.spectrum import Spectrum, saturated
+from alloysort_datasets.spectrum import Spectrum, is_saturated
 from alloysort_models.bundle.grid import Grid
-from alloysort_models.bundle.inputs import is_dark, shows_a_line
+from alloysort_models.bundle.inputs import DARK_LUMA, LINE_SIGMAS, Look, line_over_noise, luma
 
 NO_SPECTRUM: Final = "no_spectrum"  # the laser hit nothing, or nobody sent what it hit
 SATURATED: Final = "saturated"  # the detector was full
@@ -55,28 +56,36 @@ BRIGHT_LUMA: Final = 235.0  # video white
 BLUR_VARIANCE: Final = 12.0  # grey levels squared, of the Laplacian at the model's image size
 
 
-def judge_spectrum(
-    spectrum: Spectrum, hit: NDArray[np.bool_], coverage: NDArray[np.float32], grid: Grid
-) -> list[str]:
+def judge_spectrum(spectrum: Spectrum, look: Look, coverage: NDArray[np.float32], grid: Grid) -> list[str]:
     """The quality flags of a spectrum.
 
     Args:
         spectrum: what the spectrometer delivered.
-        hit: (shots,) which shots were used.
+        look: at its shots.
         coverage: (grid.channels,) as prepared.
         grid: the bundle's axis.
     """
-    hits = spectrum.shots[hit]
-    weak = not shows_a_line(hits.mean(axis=0, dtype=np.float64))
+    hits = int(look.hit.sum())
+    weak = line_over_noise(look.means[0]) <= LINE_SIGMAS
     flags = {
-        SATURATED: not weak and bool(saturated(hits, spectrum.saturation_counts).any()),
+        SATURATED: not weak and is_saturated(spectrum.shots[look.hit], spectrum.saturation_counts),
         WEAK: weak,
-        MISSED_SHOTS: not bool(hit.all()),
-        FEW_SHOTS: len(hits) == 1,
-        PARTIAL_RANGE: float(coverage.mean()) < MIN_COVERAGE,
-        FEW_LINES: covered_elements(coverage, grid) < MIN_ELEMENTS,
+        MISSED_SHOTS: hits < len(look.hit),
+        FEW_SHOTS: hits == 1,
     }
-    return [flag for flag, raised in flags.items() if raised]
+    raised = [flag for flag, up in flags.items() if up]
+    return [*raised, *_range_flags(coverage.tobytes(), grid)]
+
+
+@lru_cache(maxsize=64)
+def _range_flags(coverage: bytes, grid: Grid) -> tuple[str, ...]:
+    """What of the grid an instrument does not see; the same for all its pieces."""
+    seen = np.frombuffer(coverage, np.float32)
+    flags = {
+        PARTIAL_RANGE: float(seen.mean()) < MIN_COVERAGE,
+        FEW_LINES: covered_elements(seen, grid) < MIN_ELEMENTS,
+    }
+    return tuple(flag for flag, raised in flags.items() if raised)
 
 
 def covered_elements(coverage: NDArray[np.float32], grid: Grid) -> int:
@@ -93,12 +102,12 @@ def covered_elements(coverage: NDArray[np.float32], grid: Grid) -> int:
 def judge_image(image: NDArray[np.uint8], *, narrow: bool = False) -> list[str]:
     """The quality flags of a (size, size, 3) RGB image at the model's size; `narrow` as decoded."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    luma = float(grey.mean())
-    sharpness = float(cv2.Laplacian(grey, cv2.CV_32F).var())
+    level = luma(grey)
+    _, deviation = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F))
     flags = {
-        DARK_IMAGE: is_dark(image),
-        BRIGHT_IMAGE: luma > BRIGHT_LUMA,
-        BLURRED_IMAGE: sharpness < BLUR_VARIANCE,
+        DARK_IMAGE: level < DARK_LUMA,
+        BRIGHT_IMAGE: level > BRIGHT_LUMA,
+        BLURRED_IMAGE: float(deviation[0, 0]) ** 2 < BLUR_VARIANCE,
         NARROW_IMAGE: narrow,
     }
     return [flag for flag, raised in flags.items() if raised]

@@ -4,7 +4,8 @@ import pytest
 from alloysort_datasets.errors import SpectrumError
 from alloysort_datasets.libs.spectrometer import PRESETS, build_spectrometer, draw_spectrometer
 from alloysort_datasets.libs.wavelength import air_nm
-from alloysort_models.bundle.inputs import Grid, resample
+from alloysort_models.bundle.grid import Grid
+from alloysort_models.bundle.resample import resample
 
 
 def spectrometer(offset_nm=0.0, width_nm=0.15, seed=0):
