@@ -12,7 +12,7 @@ class Decision:
     Attributes:
         outlet: name of an outlet of the recipe.
         eject: whether the valve fires.
-        family: the most probable one.
+        family: the most probable one; None where nothing was computed.
         accepted: the family is to be trusted: it reaches the bundle's bar, and the piece is neither novel,
             nor blind, nor without metal in the late shots.
         accepted_as_aluminium: the same of the aluminium families together, and the family is one of them.
@@ -22,7 +22,7 @@ class Decision:
 
     outlet: str
     eject: bool
-    family: str
+    family: str | None
     accepted: bool
     accepted_as_aluminium: bool
     novel: bool

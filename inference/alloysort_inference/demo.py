@@ -260,12 +260,13 @@ def _decision_table(tally: Tally) -> Table:
         record, truth = entry.record, entry.truth
         decision = record.decision
         style = "" if truth in (None, decision.family) else "red" if decision.accepted else "dim"
-        surface = record.assessment.surface
+        said = record.assessment
+        surface = None if said is None else said.surface
         table.add_row(
             record.piece_id[-8:],
             truth or "?",
-            Text(decision.family, style),
-            f"{record.assessment.confidence:.2f}",
+            Text(decision.family or "", style),
+            "" if said is None else f"{said.confidence:.2f}",
             "" if surface is None else f"{surface:.2f}",
             decision.outlet,
             "eject" if decision.eject else "",

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
+from typing import Final
 
-from alloysort_datasets.errors import DataError
-from alloysort_datasets.readers.picture import decode_picture
+import numpy as np
+
+from alloysort_datasets.errors import AlloysortError, BundleError, DataError
+from alloysort_datasets.readers.picture import decode_picture, encode_jpeg
 from alloysort_datasets.readers.spectrum import read_spectrum
 from alloysort_datasets.spectrum import Spectrum
-from alloysort_inference.engine.session import Engine
-from alloysort_inference.frontend.prepare import prepare
-from alloysort_inference.policy.decide import decide
+from alloysort_inference.assessment import Assessment
+from alloysort_inference.engine.session import WARM_UP_BATCHES, Engine
+from alloysort_inference.frontend.prepare import Prepared, prepare
+from alloysort_inference.policy.decide import decide, turn_away
 from alloysort_inference.policy.recipe import Recipe, load_recipe
-from alloysort_inference.record import Origin, Record, Timing
+from alloysort_inference.record import Origin, Record, Status, Timing
 from alloysort_models.bundle.manifest import load_bundle, newest_released
+
+WARM_UP_CHANNELS: Final = 2048
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,44 @@ class Upload:
 
     name: str
     content: bytes
+
+
+@dataclass(frozen=True, eq=False)
+class Arrival:
+    """A piece as it came in.
+
+    Attributes:
+        spectrum: a file of any common layout, or numbers; None where the laser hit nothing.
+        image: a JPEG or PNG file; None where the camera saw nothing.
+        piece_id: stands in the record; made up where None.
+        batch: stands in the record.
+        arrived_s: `time.perf_counter()` when the whole of it was there.
+    """
+
+    spectrum: Upload | Spectrum | None
+    image: Upload | None
+    piece_id: str | None = None
+    batch: str | None = None
+    arrived_s: float = field(default_factory=perf_counter)
+
+    @property
+    def size(self) -> int:
+        """Bytes that it holds on to."""
+        spectrum = self.spectrum
+        if isinstance(spectrum, Upload):
+            numbers = len(spectrum.content)
+        else:
+            numbers = 0 if spectrum is None else spectrum.shots.nbytes
+        return numbers + (0 if self.image is None else len(self.image.content))
+
+
+@dataclass(frozen=True, eq=False)
+class _Ready:
+    """A piece ready for the engine, and what that took."""
+
+    prepared: Prepared
+    decode_ms: float
+    prepare_ms: float
 
 
 class Classifier:
@@ -44,50 +89,110 @@ class Classifier:
         *,
         piece_id: str | None = None,
         batch: str | None = None,
-        arrived_s: float | None = None,
     ) -> Record:
-        """Say what a piece is and where it goes.
-
-        Args:
-            spectrum: a file of any common layout, or numbers; None where the laser hit nothing.
-            image: a JPEG or PNG file; None where the camera saw nothing.
-            piece_id: stands in the record; made up where None.
-            batch: stands in the record.
-            arrived_s: `time.perf_counter()` when the piece came in, where it had to wait for its turn.
+        """Say what one piece is and where it goes; see `Arrival`.
 
         Raises:
             SpectrumError, ImageError: a file cannot be read, or the spectrum misses the model's range.
             DataError: neither a spectrum nor an image.
             BundleError: the model does not run.
         """
+        (record,) = self.sort([Arrival(spectrum, image, piece_id, batch)])
+        if record.fault is not None:
+            raise record.fault
+        return record
+
+    def sort(self, arrivals: Sequence[Arrival]) -> list[Record]:
+        """Say what pieces are and where each goes, in order; what cannot be used is refused, not raised."""
+        readied = [self._ready(arrival) for arrival in arrivals]
+        ready = [one for one in readied if isinstance(one, _Ready)]
+        started = perf_counter()
+        try:
+            assessments = iter(self.engine.run([one.prepared.features for one in ready]))
+        except BundleError as fault:
+            return [self.refuse(arrival, fault) for arrival in arrivals]
+        infer_ms = _ms(perf_counter() - started)
+        return [
+            self._decide(arrival, one, next(assessments), infer_ms)
+            if isinstance(one, _Ready)
+            else self.refuse(arrival, one)
+            for arrival, one in zip(arrivals, readied, strict=True)
+        ]
+
+    def warm_up(self) -> None:
+        """Take pieces the whole way, decoding included: the first real one is then as fast as the next.
+
+        Raises:
+            BundleError: the model does not run.
+        """
+        self.engine.warm_up()
+        grid = self.engine.bundle.grid
+        axis = np.linspace(grid.start_nm, grid.stop_nm, WARM_UP_CHANNELS)
+        shots = np.random.default_rng(0).normal(1000.0, 10.0, (3, axis.size)).astype(np.float32)
+        shots[:, axis.size // 2] += 10_000.0
+        image = Upload("warm-up", encode_jpeg(np.full((96, 96, 3), 128, np.uint8)))
+        for size in WARM_UP_BATCHES:
+            records = self.sort([Arrival(Spectrum(axis, shots), image)] * size)
+            if records[0].fault is not None:
+                raise records[0].fault
+
+    def turn_away(self, arrival: Arrival) -> Record:
+        """Send a piece that would be late to the default outlet."""
+        waited_ms = _ms(perf_counter() - arrival.arrived_s)
+        return self._turned_away(arrival, "late", f"late: not computed after {waited_ms:.1f} ms of waiting")
+
+    def _ready(self, arrival: Arrival) -> _Ready | DataError:
         manifest = self.engine.bundle.manifest
         start = perf_counter()
-        signal = decode_spectrum(spectrum)
-        picture = None if image is None else decode_picture(image.content, image.name)
-        decoded = perf_counter()
-        prepared = prepare(manifest.grid, manifest.image_size, signal, picture)
-        ready = perf_counter()
-        (assessment,) = self.engine.run([prepared.features])
-        inferred = perf_counter()
-        decision = decide(assessment, self.recipe, manifest.thresholds, blind=prepared.blind)
+        try:
+            signal = decode_spectrum(arrival.spectrum)
+            image = arrival.image
+            picture = None if image is None else decode_picture(image.content, image.name)
+            decoded = perf_counter()
+            prepared = prepare(manifest.grid, manifest.image_size, signal, picture)
+        except DataError as fault:
+            return fault
+        return _Ready(prepared, _ms(decoded - start), _ms(perf_counter() - decoded))
+
+    def _decide(self, arrival: Arrival, ready: _Ready, assessment: Assessment, infer_ms: float) -> Record:
+        started = perf_counter()
+        thresholds = self.engine.bundle.manifest.thresholds
+        decision = decide(assessment, self.recipe, thresholds, blind=ready.prepared.blind)
         decided = perf_counter()
-        timing = Timing(
-            waiting_ms=_ms(start - arrived_s) if arrived_s is not None else 0.0,
-            decode_ms=_ms(decoded - start),
-            prepare_ms=_ms(ready - decoded),
-            infer_ms=_ms(inferred - ready),
-            decide_ms=_ms(decided - inferred),
-        )
+        steps = (ready.decode_ms, ready.prepare_ms, infer_ms, _ms(decided - started))
+        waiting_ms = max(0.0, _ms(decided - arrival.arrived_s) - sum(steps))
         return Record(
-            piece_id=piece_id or uuid.uuid4().hex,
-            batch=batch,
+            piece_id=arrival.piece_id or uuid.uuid4().hex,
+            batch=arrival.batch,
             time=datetime.now(UTC),
             bundle=self._bundle,
             recipe=self._recipe,
+            status="decided",
             assessment=assessment,
             decision=decision,
-            quality=prepared.quality,
-            timing=timing,
+            quality=ready.prepared.quality,
+            timing=Timing(waiting_ms, *steps),
+        )
+
+    def refuse(self, arrival: Arrival, fault: AlloysortError) -> Record:
+        """Send a piece that cannot be used to the default outlet."""
+        return self._turned_away(arrival, "refused", f"refused: {fault}", fault)
+
+    def _turned_away(
+        self, arrival: Arrival, status: Status, reason: str, fault: AlloysortError | None = None
+    ) -> Record:
+        return Record(
+            piece_id=arrival.piece_id or uuid.uuid4().hex,
+            batch=arrival.batch,
+            time=datetime.now(UTC),
+            bundle=self._bundle,
+            recipe=self._recipe,
+            status=status,
+            assessment=None,
+            decision=turn_away(self.recipe, reason),
+            quality=(),
+            timing=Timing(_ms(perf_counter() - arrival.arrived_s), 0.0, 0.0, 0.0, 0.0),
+            fault=fault,
         )
 
 
@@ -95,7 +200,7 @@ def open_classifier(
     bundle: Path | None,
     recipe: str,
     providers: tuple[str, ...] | None = None,
-    threads: int | None = None,
+    threads: int = 1,
 ) -> Classifier:
     """A classifier from what an operator names; `bundle` None is the newest released one.
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
+from alloysort_datasets.errors import AlloysortError
 from alloysort_inference.assessment import Assessment
 from alloysort_inference.decision import Decision
 
@@ -18,6 +20,9 @@ class Origin:
 
     name: str
     sha256: str
+
+
+Status = Literal["decided", "late", "refused"]
 
 
 @dataclass(frozen=True)
@@ -44,10 +49,13 @@ class Record:
         piece_id, batch: as given; an id is made up where none was, a batch is None.
         time: of the decision, UTC.
         bundle, recipe: what decided.
-        assessment: what the model said.
+        status: decided on what the model said, or sent to the default outlet because it came too late, or
+            because its data cannot be used.
+        assessment: what the model said; None unless decided.
         decision: where the piece goes and why.
         quality: what is wrong with the measurement, flags of `frontend.quality.FLAGS`; empty if nothing.
         timing: of each step.
+        fault: why it was refused.
     """
 
     piece_id: str
@@ -55,7 +63,9 @@ class Record:
     time: datetime
     bundle: Origin
     recipe: Origin
-    assessment: Assessment
+    status: Status
+    assessment: Assessment | None
     decision: Decision
     quality: tuple[str, ...]
     timing: Timing
+    fault: AlloysortError | None = None

@@ -19,7 +19,8 @@ from rich.console import Console
 from alloysort_datasets.errors import AlloysortError
 from alloysort_datasets.piece import Instrument, Piece
 from alloysort_inference.demo import run_demo
-from alloysort_inference.doors.rest.app import Service, create_app
+from alloysort_inference.doors.rest.app import create_app
+from alloysort_inference.doors.service import Service
 from alloysort_inference.doors.settings import Settings
 
 DRAIN_S: Final = 5  # what open requests get to finish once the service is told to stop

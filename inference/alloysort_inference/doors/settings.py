@@ -32,10 +32,18 @@ class Settings(BaseModel):
     providers: tuple[str, ...] | None = Field(
         default=None, description="onnxruntime execution providers; in the environment separated by commas"
     )
-    threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
-        default=None, description="threads inside one run of the model; one a core if unset"
+    threads: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=1, description="threads inside one run of the model; more only for a lone camera"
     )
-    workers: Annotated[int, Field(ge=1, le=256)] = Field(default=2, description="pieces classified at a time")
+    workers: Annotated[int, Field(ge=1, le=256)] | None = Field(
+        default=None, description="batches computed at a time; one a core if unset"
+    )
+    deadline_ms: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="from a piece's arrival to its answer where it names none; unset: no hurry",
+    )
+    queue_pieces: Annotated[int, Field(ge=1)] = Field(default=512, description="pieces that may wait")
+    queue_mb: Annotated[int, Field(ge=1)] = Field(default=256, description="what these hold, in 10^6 bytes")
     max_body_mb: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=40, description="largest request, in 10^6 bytes"
     )

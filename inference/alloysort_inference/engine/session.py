@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,16 +16,10 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 from alloysort_datasets.errors import BundleError
 from alloysort_datasets.families import ELEMENTS, FAMILIES
 from alloysort_inference.assessment import Assessment
+from alloysort_inference.engine.providers import choose_providers
 from alloysort_models.bundle.inputs import VIEWS, Features
 from alloysort_models.bundle.manifest import INPUTS, OUTPUTS, PATTERNS, Bundle
 
-PREFERRED: Final = (
-    "CUDAExecutionProvider",
-    "DmlExecutionProvider",
-    "OpenVINOExecutionProvider",
-    "CoreMLExecutionProvider",
-    "CPUExecutionProvider",
-)
 WARM_UP_BATCHES: Final = (1, 1, 4)  # the first run of each size allocates
 SUM_TOLERANCE: Final = 1e-3  # of a piece's probabilities, which float16 graphs round
 
@@ -56,16 +51,14 @@ class Engine:
     Args:
         bundle: verified by `load_bundle`.
         providers: onnxruntime execution providers in order of preference; None takes the best installed.
-        threads: threads inside one run; None leaves it to onnxruntime (one a core).
+        threads: threads inside one run, which then wait for each other; a line runs several pieces at a time.
 
     Raises:
         BundleError: a provider is missing, onnxruntime cannot load a graph, or a graph is not what the
             manifest says.
     """
 
-    def __init__(
-        self, bundle: Bundle, providers: Sequence[str] | None = None, threads: int | None = None
-    ) -> None:
+    def __init__(self, bundle: Bundle, providers: Sequence[str] | None = None, threads: int = 1) -> None:
         self.bundle = bundle
         require_known_labels(bundle)
         chosen = choose_providers(providers)
@@ -121,57 +114,70 @@ class Engine:
 class _Graph:
     """One graph of a bundle in a session of its own."""
 
-    def __init__(self, path: Path, bundle: Bundle, providers: Sequence[str], threads: int | None) -> None:
+    def __init__(self, path: Path, bundle: Bundle, providers: Sequence[str], threads: int) -> None:
         self.path = path
         options = ort.SessionOptions()
         options.log_severity_level = 3  # errors come as exceptions; warnings are not the operator's
-        options.intra_op_num_threads = threads or 0
+        options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others work here too
         with _named(path):
             self._session = ort.InferenceSession(str(path), options, providers=list(providers))
         require_graph(path, bundle, self._session)
+        self._rows = _Rows(bundle.manifest.image_size, bundle.grid.channels)
 
     @property
     def providers(self) -> tuple[str, ...]:
         return tuple(self._session.get_providers())
 
     def run(self, batch: Sequence[Features]) -> list[Assessment]:
-        feed = {name: np.stack([getattr(features, name) for features in batch]) for name in INPUTS}
+        feed = self._rows.fill(batch)
         with _named(self.path):
-            outputs = self._session.run(list(OUTPUTS), feed)
+            outputs = self._session.run(OUTPUTS, feed)
         named = dict(zip(OUTPUTS, outputs, strict=True))
         require_answer(self.path, named, len(batch))
+        novelty, surface = named["novelty"].tolist(), named["surface"].tolist()
         return [
             Assessment(
                 named["probabilities"][row],
                 named["composition"][row],
                 named["composition_sigma"][row],
-                float(named["novelty"][row]),
-                float(named["surface"][row]) if features.present[1] else None,
+                novelty[row],
+                surface[row] if features.present[1] else None,
                 sensors_of(features),
             )
             for row, features in enumerate(batch)
         ]
 
 
+class _Rows(threading.local):
+    """Every thread's own input tensors, allocated once and written anew for each batch."""
+
+    def __init__(self, image_size: int, channels: int) -> None:
+        self._shapes = {
+            "image": (image_size, image_size, 3),
+            "spectrum": (VIEWS, channels),
+            "coverage": (channels,),
+            "present": (2,),
+        }
+        self._held: dict[str, NDArray[Any]] = {}
+
+    def fill(self, batch: Sequence[Features]) -> dict[str, NDArray[Any]]:
+        """The inputs of a batch; they hold until the next."""
+        if not self._held or len(batch) > len(self._held["image"]):
+            self._held = {
+                name: np.empty((len(batch), *shape), np.uint8 if name == "image" else np.float32)
+                for name, shape in self._shapes.items()
+            }
+        for row, features in enumerate(batch):
+            for name, held in self._held.items():
+                held[row] = getattr(features, name)
+        return {name: held[: len(batch)] for name, held in self._held.items()}
+
+
 def sensors_of(features: Features) -> str:
     """The pattern of what is present; where nothing is, the network answers as to a picture."""
-    image, spectrum = features.present > 0.5
+    image, spectrum = features.present.tolist()
     return PATTERNS[2] if image and spectrum else PATTERNS[1] if spectrum else PATTERNS[0]
-
-
-def choose_providers(requested: Sequence[str] | None) -> list[str]:
-    """The execution providers to ask onnxruntime for.
-
-    Raises:
-        BundleError: a requested one is not installed.
-    """
-    installed = ort.get_available_providers()
-    if requested is None:
-        return [name for name in PREFERRED if name in installed]
-    missing = [name for name in requested if name not in installed]
-    if missing or not requested:
-        raise BundleError(f"providers {missing} are not installed, there are {', '.join(installed)}")
-    return list(requested)
 
 
 def require_known_labels(bundle: Bundle) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 import threading
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Final
 
 from alloysort_datasets.errors import AlloysortError
 from alloysort_datasets.families import ELEMENTS, FAMILIES
+from alloysort_inference.assessment import Assessment
 from alloysort_inference.record import Record
 
 TOP: Final = 3  # families a record keeps
@@ -60,22 +62,17 @@ class DecisionLog:
 def line_of(record: Record) -> dict[str, object]:
     """What the log keeps of a record; composition in wt%, time in UTC."""
     said, decision = record.assessment, record.decision
-    shares = zip(FAMILIES, said.probabilities.tolist(), strict=True)
-    likely = sorted(shares, key=lambda item: -item[1])[:TOP]
-    contents = zip(ELEMENTS, said.composition.tolist(), strict=True)
     return {
         "piece_id": record.piece_id,
         "time": record.time.isoformat(timespec="milliseconds"),
         "batch": record.batch,
         "bundle": {"name": record.bundle.name, "sha256": record.bundle.sha256},
         "recipe": {"name": record.recipe.name, "sha256": record.recipe.sha256},
+        "status": record.status,
         "family": decision.family,
         "accepted": decision.accepted,
         "accepted_as_aluminium": decision.accepted_as_aluminium,
-        "probabilities": {family: round(share, 6) for family, share in likely},
-        "composition": {element: round(wt_pct, 4) for element, wt_pct in contents},
-        "surface": said.surface,
-        "novelty": said.novelty,
+        **_told(said),
         "novel": decision.novel,
         "quality": list(record.quality),
         "outlet": decision.outlet,
@@ -83,4 +80,19 @@ def line_of(record: Record) -> dict[str, object]:
         "reason": decision.reason,
         "total_ms": round(record.timing.total_ms, 3),
         "waiting_ms": round(record.timing.waiting_ms, 3),
+    }
+
+
+def _told(said: Assessment | None) -> dict[str, object]:
+    """What the model said, nulls where it was not asked."""
+    if said is None:
+        return dict.fromkeys(("probabilities", "composition", "surface", "novelty"))
+    shares = zip(FAMILIES, said.probabilities.tolist(), strict=True)
+    likely = heapq.nlargest(TOP, shares, key=lambda item: item[1])
+    contents = zip(ELEMENTS, said.composition.tolist(), strict=True)
+    return {
+        "probabilities": {family: round(share, 6) for family, share in likely},
+        "composition": {element: round(wt_pct, 4) for element, wt_pct in contents},
+        "surface": said.surface,
+        "novelty": said.novelty,
     }

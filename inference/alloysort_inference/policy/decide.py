@@ -54,6 +54,20 @@ def decide(
     )
 
 
+def turn_away(recipe: Recipe, reason: str) -> Decision:
+    """Where a piece goes of which nothing was computed: the valve needs an answer all the same."""
+    default = recipe.default_outlet
+    return Decision(
+        outlet=default.name,
+        eject=recipe.ejects(default),
+        family=None,
+        accepted=False,
+        accepted_as_aluminium=False,
+        novel=False,
+        reason=reason,
+    )
+
+
 def is_aluminium(assessment: Assessment, thresholds: Thresholds) -> bool:
     """True if the top family is aluminium and the aluminium families together reach their bar."""
     bar = thresholds.aluminium.of(assessment.sensors)

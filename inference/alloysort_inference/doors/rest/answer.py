@@ -5,7 +5,8 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from alloysort_datasets.families import ELEMENTS, FAMILIES
-from alloysort_inference.record import Record
+from alloysort_inference.assessment import Assessment
+from alloysort_inference.record import Record, Status
 
 
 class Content(BaseModel):
@@ -33,19 +34,24 @@ class Answer(BaseModel):
 
     model_config = ConfigDict(frozen=True)
     piece_id: str = Field(description="as given, or made up where none was")
-    family: str = Field(description="the most probable family")
+    status: Status = Field(
+        description="decided; or late: not computed, for it could not have made its deadline"
+    )
+    family: str | None = Field(description="the most probable family; null if late")
     accepted: bool = Field(
         description="the family is to be trusted: confident, not novel, and the spectrum shows metal"
     )
     accepted_as_aluminium: bool = Field(
         description="the same of the aluminium families together, and the family is one of them"
     )
-    probabilities: dict[str, float] = Field(description="calibrated probability (0-1) of each family")
-    composition: dict[str, Content] = Field(description="estimated content of each element")
+    probabilities: dict[str, float] = Field(
+        description="calibrated probability (0-1) of each family; none if late"
+    )
+    composition: dict[str, Content] = Field(description="estimated content of each element; none if late")
     surface: float | None = Field(
         description="share (0-1) of metal in what the late shots ablated; null without a spectrum"
     )
-    novelty: float = Field(description="larger: less like anything trained on; no unit")
+    novelty: float | None = Field(description="larger: less like anything trained on; no unit; null if late")
     novel: bool = Field(description="`novelty` is over the recipe's or the bundle's limit")
     quality: list[str] = Field(description="what is wrong with the measurement; empty if nothing")
     outlet: str = Field(description="the recipe's outlet for this piece")
@@ -57,16 +63,16 @@ class Answer(BaseModel):
 def make_answer(record: Record) -> Answer:
     """What the record says, in the words of the interface."""
     said, decision = record.assessment, record.decision
-    contents = zip(ELEMENTS, said.composition.tolist(), said.composition_sigma.tolist(), strict=True)
     return Answer(
         piece_id=record.piece_id,
+        status=record.status,
         family=decision.family,
         accepted=decision.accepted,
         accepted_as_aluminium=decision.accepted_as_aluminium,
-        probabilities=dict(zip(FAMILIES, said.probabilities.tolist(), strict=True)),
-        composition={name: Content(wt_pct=wt_pct, sigma=sigma) for name, wt_pct, sigma in contents},
-        surface=said.surface,
-        novelty=said.novelty,
+        probabilities={} if said is None else _probabilities(said),
+        composition={} if said is None else _contents(said),
+        surface=None if said is None else said.surface,
+        novelty=None if said is None else said.novelty,
         novel=decision.novel,
         quality=list(record.quality),
         outlet=decision.outlet,
@@ -81,3 +87,12 @@ def make_answer(record: Record) -> Answer:
             total=round(record.timing.total_ms, 3),
         ),
     )
+
+
+def _probabilities(said: Assessment) -> dict[str, float]:
+    return dict(zip(FAMILIES, said.probabilities.tolist(), strict=True))
+
+
+def _contents(said: Assessment) -> dict[str, Content]:
+    contents = zip(ELEMENTS, said.composition.tolist(), said.composition_sigma.tolist(), strict=True)
+    return {name: Content(wt_pct=wt_pct, sigma=sigma) for name, wt_pct, sigma in contents}

@@ -5,26 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from http import HTTPStatus
 from importlib.metadata import version
-from time import perf_counter
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-import anyio
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.responses import Response
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, Field
 
-from alloysort_datasets.errors import AlloysortError
 from alloysort_inference.doors.rest.answer import Answer, make_answer
-from alloysort_inference.doors.rest.problem import Problem, describe, handle_problems
-from alloysort_inference.doors.rest.request import PieceRequest, openapi_body, read_piece
+from alloysort_inference.doors.rest.problem import Problem, RefusedError, describe, handle_problems
+from alloysort_inference.doors.rest.request import openapi_body, read_piece
+from alloysort_inference.doors.service import Service
 from alloysort_inference.doors.settings import Settings
-from alloysort_inference.log.store import DecisionLog
-from alloysort_inference.pipeline import Classifier, open_classifier
-from alloysort_inference.record import Record
+from alloysort_inference.pipeline import Arrival, Classifier
 from alloysort_models.bundle.grid import Grid
 from alloysort_models.bundle.manifest import Thresholds
 
@@ -74,52 +69,6 @@ class Health(BaseModel):
     status: str
 
 
-class Service:
-    """The state behind the routes: a classifier, its log, and whether it is warm."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.classifier: Classifier = open_classifier(
-            settings.bundle, settings.recipe, settings.providers, settings.threads
-        )
-        self.log = None if settings.log is None else DecisionLog(settings.log)
-        self.waiting_for: str | None = "the model is warming up"
-        self._workers = anyio.CapacityLimiter(settings.workers)
-
-    async def warm_up(self) -> None:
-        """Run the engine until it is as fast as it gets; from then on the service is ready."""
-        try:
-            await anyio.to_thread.run_sync(self.classifier.engine.warm_up)
-        except AlloysortError as error:
-            self.waiting_for = str(error)
-        else:
-            self.waiting_for = None
-
-    async def classify(self, piece: PieceRequest) -> Record:
-        """Classify in a worker thread, so that the loop stays free, and keep a record."""
-        return await anyio.to_thread.run_sync(
-            partial(self._classify, piece, perf_counter()), limiter=self._workers
-        )
-
-    def _classify(self, piece: PieceRequest, arrived_s: float) -> Record:
-        record = self.classifier.classify(
-            piece.spectrum, piece.image, piece_id=piece.piece_id, batch=piece.batch, arrived_s=arrived_s
-        )
-        if self.log is not None:
-            self.log.write(record)
-        return record
-
-    def require_ready(self) -> None:
-        """Refuse work while the model is not warm."""
-        if self.waiting_for is not None:
-            raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, self.waiting_for, {"Retry-After": "1"})
-
-    def close(self) -> None:
-        """Close the log."""
-        if self.log is not None:
-            self.log.close()
-
-
 def create_app(settings: Settings) -> FastAPI:
     """The application, with its bundle and recipe loaded; it warms up once it runs.
 
@@ -135,7 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield
         finally:
             await warming
-            service.close()
+            await asyncio.to_thread(service.close)
 
     app = FastAPIOffline(  # its pages load nothing from outside: a line has no internet
         title="alloysort",
@@ -159,10 +108,21 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         responses=describe(400, 413, 415, 422, 503),
         openapi_extra=openapi_body(),
     )
-    async def classify(request: Request) -> Answer:
-        service.require_ready()
+    async def classify(
+        request: Request,
+        deadline_ms: Annotated[
+            float | None,
+            Query(gt=0, description="answer within this, else send the piece to the default outlet: `late`"),
+        ] = None,
+    ) -> Answer:
+        _require_ready(service)
+        service.batcher.require_room()
         piece = await read_piece(request, service.settings.max_body_mb * 1_000_000)
-        answer = make_answer(await service.classify(piece))
+        arrival = Arrival(piece.spectrum, piece.image, piece.piece_id, piece.batch)
+        record = await service.sort(arrival, deadline_ms)
+        if record.fault is not None:
+            raise RefusedError(record)
+        answer = make_answer(record)
         # the answer is valid by construction; letting FastAPI validate it again would double its cost
         return Response(answer.model_dump_json(), media_type="application/json")  # type: ignore[return-value]
 
@@ -178,8 +138,13 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", summary="Is the model warm?", responses=describe(503))
     async def readyz() -> Health:
-        service.require_ready()
+        _require_ready(service)
         return Health(status="ready")
+
+
+def _require_ready(service: Service) -> None:
+    if service.waiting_for is not None:
+        raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, service.waiting_for, {"Retry-After": "1"})
 
 
 def describe_model(classifier: Classifier) -> Model:

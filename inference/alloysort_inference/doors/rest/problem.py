@@ -12,8 +12,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from alloysort_datasets.errors import AlloysortError, DataError
+from alloysort_inference.engine.batcher import ClosedError, QueueFullError
+from alloysort_inference.record import Record
 
 MEDIA_TYPE = "application/problem+json"
+_UNUSABLE = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
 class Problem(BaseModel):
@@ -23,12 +26,29 @@ class Problem(BaseModel):
     title: str = Field(description="the status in words")
     status: int = Field(description="the HTTP status")
     detail: str = Field(description="what is at fault and what would be right, in one line")
+    piece_id: str | None = Field(default=None, description="of the piece that is refused")
+    outlet: str | None = Field(default=None, description="where a refused piece goes: the default outlet")
+    eject: bool | None = Field(default=None, description="whether the valve fires for it")
 
 
-def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """A problem as a response."""
+class RefusedError(Exception):
+    """A piece whose data cannot be used, with the record that says where it goes all the same."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(str(record.fault))
+        self.record = record
+
+
+def problem(
+    status: int, detail: str, headers: Mapping[str, str] | None = None, record: Record | None = None
+) -> JSONResponse:
+    """A problem as a response; with a record, that of a piece that goes to the default outlet."""
     content = Problem(title=HTTPStatus(status).phrase, status=status, detail=one_line(detail))
-    return JSONResponse(content.model_dump(), status, dict(headers or {}), media_type=MEDIA_TYPE)
+    if record is not None:
+        sent = {"outlet": record.decision.outlet, "eject": record.decision.eject}
+        content = content.model_copy(update={"piece_id": record.piece_id, **sent})
+    known = content.model_dump(exclude_none=True)
+    return JSONResponse(known, status, dict(headers or {}), media_type=MEDIA_TYPE)
 
 
 def one_line(text: str) -> str:
@@ -51,6 +71,7 @@ def handle_problems(app: FastAPI) -> None:
     """Make every error of the application a problem."""
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(AlloysortError, _on_purpose)
+    app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _bug)
 
@@ -68,10 +89,18 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _on_purpose(_: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, QueueFullError | ClosedError):
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), {"Retry-After": "1"})
     theirs = isinstance(error, DataError)
-    return problem(
-        HTTPStatus.UNPROCESSABLE_ENTITY if theirs else HTTPStatus.INTERNAL_SERVER_ERROR, str(error)
-    )
+    return problem(_UNUSABLE if theirs else HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+
+
+async def _refused(_: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, RefusedError):
+        raise error
+    theirs = isinstance(error.record.fault, DataError)
+    status = _UNUSABLE if theirs else HTTPStatus.INTERNAL_SERVER_ERROR
+    return problem(status, str(error), record=error.record)
 
 
 async def _gone(_: Request, __: Exception) -> JSONResponse:
