@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -34,6 +34,34 @@ class Upload:
     name: str
     content: bytes
 
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self.content)
+
+    def decode(self) -> Spectrum:
+        """A spectrum file as a spectrum.
+
+        Raises:
+            SpectrumError: it cannot be read.
+        """
+        return read_spectrum(self.content, self.name)
+
+
+class Undecoded(Protocol):
+    """Numbers as they came over a wire, decoded when the piece's turn comes."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that they hold on to."""
+
+    def decode(self) -> Spectrum:
+        """As a spectrum.
+
+        Raises:
+            SpectrumError: they make none.
+        """
+
 
 @dataclass(frozen=True, eq=False)
 class Arrival:
@@ -47,7 +75,7 @@ class Arrival:
         arrived_s: `time.perf_counter()` when the whole of it was there.
     """
 
-    spectrum: Upload | Spectrum | None
+    spectrum: Upload | Undecoded | Spectrum | None
     image: Upload | None
     piece_id: str | None = None
     batch: str | None = None
@@ -57,11 +85,11 @@ class Arrival:
     def size(self) -> int:
         """Bytes that it holds on to."""
         spectrum = self.spectrum
-        if isinstance(spectrum, Upload):
-            numbers = len(spectrum.content)
+        if isinstance(spectrum, Spectrum):
+            numbers = spectrum.shots.nbytes
         else:
-            numbers = 0 if spectrum is None else spectrum.shots.nbytes
-        return numbers + (0 if self.image is None else len(self.image.content))
+            numbers = 0 if spectrum is None else spectrum.size
+        return numbers + (0 if self.image is None else self.image.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +173,9 @@ class Classifier:
         manifest = self.engine.bundle.manifest
         start = perf_counter()
         try:
-            signal = decode_spectrum(arrival.spectrum)
+            signal = arrival.spectrum
+            if signal is not None and not isinstance(signal, Spectrum):
+                signal = signal.decode()
             image = arrival.image
             picture = None if image is None else decode_picture(image.content, image.name)
             decoded = perf_counter()
@@ -210,17 +240,6 @@ def open_classifier(
     """
     wanted = load_recipe(recipe)
     return Classifier(Engine(load_bundle(bundle or newest_released()), providers, threads), wanted)
-
-
-def decode_spectrum(spectrum: Upload | Spectrum | None) -> Spectrum | None:
-    """The numbers in a spectrum file; numbers pass through.
-
-    Raises:
-        SpectrumError: the file cannot be read.
-    """
-    if not isinstance(spectrum, Upload):
-        return spectrum
-    return read_spectrum(spectrum.content, spectrum.name)
 
 
 def read_upload(path: Path, error: type[DataError]) -> Upload:

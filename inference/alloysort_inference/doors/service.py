@@ -79,6 +79,10 @@ class Service:
         self.submit(arrival, deadline_ms, lambda record: _call(loop, settle, record))
         return await answered
 
+    def refuse(self, arrival: Arrival, fault: AlloysortError) -> Record:
+        """A piece that cannot be taken at all goes to the default outlet."""
+        return self._noted(self.classifier.refuse(arrival, fault))
+
     def close(self) -> None:
         """Finish what waits, then close the log."""
         self.batcher.close()
@@ -93,7 +97,7 @@ class Service:
 
     def _give_up(self, arrival: Arrival, error: Exception) -> Record:
         del error  # the batcher has logged it; a client learns no secrets
-        return self._noted(self.classifier.refuse(arrival, AlloysortError(INTERNAL)))
+        return self.refuse(arrival, AlloysortError(INTERNAL))
 
     def _noted(self, record: Record) -> Record:
         if self.log is not None:

@@ -10,35 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alloysort_datasets.spectrum import Spectrum, is_saturated
-from alloysort_models.bundle.grid import Grid
-from alloysort_models.bundle.inputs import DARK_LUMA, LINE_SIGMAS, Look, line_over_noise, luma
-
-NO_SPECTRUM: Final = "no_spectrum"  # the laser hit nothing, or nobody sent what it hit
-SATURATED: Final = "saturated"  # the detector was full
-WEAK: Final = "weak"  # no line stands above the noise
-MISSED_SHOTS: Final = "missed_shots"  # some shots were left out of the mean: too little light
-FEW_SHOTS: Final = "few_shots"  # a single shot is all there is
-PARTIAL_RANGE: Final = "partial_range"  # the instrument sees less than MIN_COVERAGE of the model's grid
-FEW_LINES: Final = "few_lines"  # the range leaves out most elements that tell alloys apart
-NO_IMAGE: Final = "no_image"  # the camera saw nothing, or nobody sent what it saw
-DARK_IMAGE: Final = "dark_image"
-BRIGHT_IMAGE: Final = "bright_image"
-BLURRED_IMAGE: Final = "blurred_image"
-NARROW_IMAGE: Final = "narrow_image"  # 16-bit file of 14 bits or fewer: perhaps darker than the piece
-FLAGS: Final = (
-    NO_SPECTRUM,
+from alloysort_inference.frontend.flags import (
+    BLURRED_IMAGE,
+    BRIGHT_IMAGE,
+    DARK_IMAGE,
+    FEW_LINES,
+    FEW_SHOTS,
+    MISSED_SHOTS,
+    NARROW_IMAGE,
+    PARTIAL_RANGE,
     SATURATED,
     WEAK,
-    MISSED_SHOTS,
-    FEW_SHOTS,
-    PARTIAL_RANGE,
-    FEW_LINES,
-    NO_IMAGE,
-    DARK_IMAGE,
-    BRIGHT_IMAGE,
-    BLURRED_IMAGE,
-    NARROW_IMAGE,
 )
+from alloysort_models.bundle.grid import Grid
+from alloysort_models.bundle.inputs import DARK_LUMA, LINE_SIGMAS, Look, line_over_noise, luma
 
 MIN_COVERAGE: Final = 0.8
 # Of the elements that tell aluminium alloys and other metals apart, air nm of strong lines (NIST ASD)

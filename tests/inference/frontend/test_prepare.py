@@ -11,8 +11,9 @@ from alloysort_datasets.errors import DataError, SpectrumError
 from alloysort_datasets.readers.picture import Picture
 from alloysort_datasets.spectrum import Spectrum, saturated, spectrum_from_arrays
 from alloysort_inference.frontend import quality
+from alloysort_inference.frontend.flags import FLAGS
 from alloysort_inference.frontend.prepare import prepare
-from alloysort_inference.frontend.quality import FLAGS, judge_image
+from alloysort_inference.frontend.quality import judge_image
 from alloysort_models.bundle.grid import Grid
 from alloysort_models.bundle.inputs import VIEWS
 
