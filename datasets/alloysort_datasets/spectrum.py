@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +23,7 @@ FLAT_TOP: Final = 0.995  # of a shot's maximum; a true line is that flat only if
 SATURATED_RUN: Final = 3  # channels side by side
 
 Place = Callable[[int], str]
+_checked: Final = WeakValueDictionary[int, NDArray[np.float64]]()  # axes that need no second look, by id
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +45,24 @@ class Spectrum:
     saturation_counts: float = float("inf")
 
     def __post_init__(self) -> None:
-        require_axis(self.wavelength_nm)
+        if _checked.get(id(self.wavelength_nm)) is not self.wavelength_nm:
+            require_axis(self.wavelength_nm)
         require_counts(self.shots, self.wavelength_nm.size)
         if not self.saturation_counts > 0:
             raise SpectrumError(f"saturation_counts {self.saturation_counts} must be positive")
+
+
+def checked_axis(wavelength_nm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A copy of an axis, checked once for all the spectra that are taken on it, and never to be written to.
+
+    Raises:
+        SpectrumError: it is no axis, see `require_axis`.
+    """
+    require_axis(wavelength_nm)
+    axis = wavelength_nm.copy()
+    axis.flags.writeable = False
+    _checked[id(axis)] = axis
+    return axis
 
 
 def spectrum_from_arrays(

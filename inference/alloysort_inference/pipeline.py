@@ -93,9 +93,18 @@ class Arrival:
 
 
 @dataclass(frozen=True, eq=False)
-class _Ready:
-    """A piece ready for the engine, and what that took."""
+class Ready:
+    """A piece ready for the engine.
 
+    Attributes:
+        arrival: as it came in.
+        classifier: that prepared it, and whose engine it is for.
+        prepared: the engine's inputs.
+        decode_ms, prepare_ms: what that took.
+    """
+
+    arrival: Arrival
+    classifier: Classifier
     prepared: Prepared
     decode_ms: float
     prepare_ms: float
@@ -132,20 +141,38 @@ class Classifier:
 
     def sort(self, arrivals: Sequence[Arrival]) -> list[Record]:
         """Say what pieces are and where each goes, in order; what cannot be used is refused, not raised."""
-        readied = [self._ready(arrival) for arrival in arrivals]
-        ready = [one for one in readied if isinstance(one, _Ready)]
+        readied = [self.ready(arrival) for arrival in arrivals]
+        ready = [one for one in readied if isinstance(one, Ready)]
+        records = iter(self.assess(ready))
+        return [next(records) if isinstance(one, Ready) else one for one in readied]
+
+    def ready(self, arrival: Arrival) -> Ready | Record:
+        """A piece prepared for the engine, or refused."""
+        manifest = self.engine.bundle.manifest
+        start = perf_counter()
+        try:
+            signal = arrival.spectrum
+            if signal is not None and not isinstance(signal, Spectrum):
+                signal = signal.decode()
+            image = arrival.image
+            picture = None if image is None else decode_picture(image.content, image.name)
+            decoded = perf_counter()
+            prepared = prepare(manifest.grid, manifest.image_size, signal, picture)
+        except DataError as fault:
+            return self.refuse(arrival, fault)
+        return Ready(arrival, self, prepared, _ms(decoded - start), _ms(perf_counter() - decoded))
+
+    def assess(self, ready: Sequence[Ready]) -> list[Record]:
+        """Say what pieces are and where each goes, in order; those that this classifier prepared."""
+        if not ready:
+            return []
         started = perf_counter()
         try:
-            assessments = iter(self.engine.run([one.prepared.features for one in ready]))
+            assessments = self.engine.run([one.prepared.features for one in ready])
         except BundleError as fault:
-            return [self.refuse(arrival, fault) for arrival in arrivals]
+            return [self.refuse(one.arrival, fault) for one in ready]
         infer_ms = _ms(perf_counter() - started)
-        return [
-            self._decide(arrival, one, next(assessments), infer_ms)
-            if isinstance(one, _Ready)
-            else self.refuse(arrival, one)
-            for arrival, one in zip(arrivals, readied, strict=True)
-        ]
+        return [self._decide(one, said, infer_ms) for one, said in zip(ready, assessments, strict=True)]
 
     def warm_up(self) -> None:
         """Take pieces the whole way, decoding included: the first real one is then as fast as the next.
@@ -169,23 +196,8 @@ class Classifier:
         waited_ms = _ms(perf_counter() - arrival.arrived_s)
         return self._turned_away(arrival, "late", f"late: not computed after {waited_ms:.1f} ms of waiting")
 
-    def _ready(self, arrival: Arrival) -> _Ready | DataError:
-        manifest = self.engine.bundle.manifest
-        start = perf_counter()
-        try:
-            signal = arrival.spectrum
-            if signal is not None and not isinstance(signal, Spectrum):
-                signal = signal.decode()
-            image = arrival.image
-            picture = None if image is None else decode_picture(image.content, image.name)
-            decoded = perf_counter()
-            prepared = prepare(manifest.grid, manifest.image_size, signal, picture)
-        except DataError as fault:
-            return fault
-        return _Ready(prepared, _ms(decoded - start), _ms(perf_counter() - decoded))
-
-    def _decide(self, arrival: Arrival, ready: _Ready, assessment: Assessment, infer_ms: float) -> Record:
-        started = perf_counter()
+    def _decide(self, ready: Ready, assessment: Assessment, infer_ms: float) -> Record:
+        started, arrival = perf_counter(), ready.arrival
         thresholds = self.engine.bundle.manifest.thresholds
         decision = decide(assessment, self.recipe, thresholds, blind=ready.prepared.blind)
         decided = perf_counter()

@@ -51,13 +51,19 @@ def serve(settings: Settings, console: Console, stream: Stream | None = None) ->
         BundleError, RecipeError: they cannot be used.
         AlloysortError: the address cannot be listened on, or the demonstration failed.
     """
-    with listen(settings.host, settings.port) as listener:
-        app = create_app(settings)
+    with (
+        listen(settings.host, settings.port) as listener,
+        listen_stream(settings, listener) as stream_listener,
+    ):
+        app = create_app(settings, stream_listener)
         service: Service = app.state.service
         manifest, recipe = service.classifier.engine.bundle.manifest, service.classifier.recipe
         about, address = f"{manifest.name}, recipe {recipe.name}", url(listener)
+        line = url(stream_listener).replace("http", "ws", 1)
         console.print(
-            f"alloysort: {about}, on {address} (docs at {address}/docs)", highlight=False, soft_wrap=True
+            f"alloysort: {about}, on {address} (docs at {address}/docs), lines on {line}",
+            highlight=False,
+            soft_wrap=True,
         )
         demo = None if stream is None else Demonstration(service, stream, console, f"{stream.name}: {about}")
         server = Server(app, demo)
@@ -168,6 +174,18 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise AlloysortError(f"cannot listen on {host}:{port}: {_reason(error)}") from None
     return listener
+
+
+def listen_stream(settings: Settings, listener: socket.socket) -> socket.socket:
+    """The socket of the stream door; where its port is not set, one above that of HTTP if that was.
+
+    Raises:
+        AlloysortError: as `listen`.
+    """
+    port = settings.stream_port
+    if port is None:
+        port = listener.getsockname()[1] + 1 if settings.port else 0
+    return listen(settings.host, port)
 
 
 def _reason(error: Exception) -> str:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Final
 
 import anyio
 
 from alloysort_datasets.errors import AlloysortError
+from alloysort_inference.doors.intake import Intake, Limits
 from alloysort_inference.doors.settings import Settings
-from alloysort_inference.engine.batcher import Batcher, Job, Limits
+from alloysort_inference.engine.batcher import Batcher, spare_cores
 from alloysort_inference.log.store import DecisionLog
-from alloysort_inference.pipeline import Arrival, Classifier, open_classifier
+from alloysort_inference.pipeline import Arrival, Classifier, Ready, open_classifier
 from alloysort_inference.record import Record
 
 WARMING: Final = "the model is warming up"
@@ -35,13 +36,18 @@ class Service:
         )
         self.log = None if settings.log is None else DecisionLog(settings.log)
         self.waiting_for: str | None = WARMING
-        self.batcher: Batcher[Arrival, Record] = Batcher(
-            self._sort,
-            self._turn_away,
-            self._give_up,
-            threads=settings.workers or os.cpu_count() or 1,
-            limits=Limits(settings.queue_pieces, settings.queue_mb * 1_000_000),
+        self.batcher: Batcher[Ready, Record] = Batcher(
+            self._assess, self._turn_away, self._give_up, threads=settings.workers or spare_cores()
         )
+        self._intake: Intake | None = None
+
+    @property
+    def intake(self) -> Intake:
+        """The queue; begun by whoever asks first, on the loop that runs."""
+        if self._intake is None:
+            limits = Limits(self.settings.queue_pieces, self.settings.queue_mb * 1_000_000)
+            self._intake = Intake(lambda: self.classifier, self.batcher, self._noted, limits)
+        return self._intake
 
     async def warm_up(self) -> None:
         """Run the engine until it is as fast as it gets; from then on the service is ready."""
@@ -65,7 +71,7 @@ class Service:
         """
         within_ms = self.settings.deadline_ms if deadline_ms is None else deadline_ms
         due_s = float("inf") if within_ms is None else arrival.arrived_s + within_ms / 1000
-        self.batcher.submit(Job(arrival, done, due_s, arrival.size))
+        self.intake.submit(arrival, due_s, done)
 
     async def sort(self, arrival: Arrival, deadline_ms: float | None = None) -> Record:
         """`submit` for those who can wait."""
@@ -83,21 +89,26 @@ class Service:
         """A piece that cannot be taken at all goes to the default outlet."""
         return self._noted(self.classifier.refuse(arrival, fault))
 
-    def close(self) -> None:
-        """Finish what waits, then close the log."""
-        self.batcher.close()
+    async def close(self) -> None:
+        """Answer what waits, then close the log."""
+        await self.intake.close()
+        await asyncio.to_thread(self.batcher.close)
         if self.log is not None:
             self.log.close()
 
-    def _sort(self, arrivals: Sequence[Arrival]) -> list[Record]:
-        return [self._noted(record) for record in self.classifier.sort(arrivals)]
+    def _assess(self, ready: Sequence[Ready]) -> list[Record]:
+        """Each by the classifier that prepared it: they are two while one takes over from another."""
+        records: list[Record] = []
+        for classifier, some in groupby(ready, key=lambda one: one.classifier):
+            records += [self._noted(record) for record in classifier.assess(list(some))]
+        return records
 
-    def _turn_away(self, arrival: Arrival) -> Record:
-        return self._noted(self.classifier.turn_away(arrival))
+    def _turn_away(self, ready: Ready) -> Record:
+        return self._noted(ready.classifier.turn_away(ready.arrival))
 
-    def _give_up(self, arrival: Arrival, error: Exception) -> Record:
+    def _give_up(self, ready: Ready, error: Exception) -> Record:
         del error  # the batcher has logged it; a client learns no secrets
-        return self.refuse(arrival, AlloysortError(INTERNAL))
+        return self.refuse(ready.arrival, AlloysortError(INTERNAL))
 
     def _noted(self, record: Record) -> Record:
         if self.log is not None:

@@ -28,6 +28,9 @@ class Settings(BaseModel):
     )
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    stream_port: Annotated[int, Field(ge=0, le=65535)] | None = Field(
+        default=None, description="of the stream door; one above `port` if unset"
+    )
     log: Path | None = Field(default=None, description="decision log, appended to")
     providers: tuple[str, ...] | None = Field(
         default=None, description="onnxruntime execution providers; in the environment separated by commas"
@@ -36,7 +39,7 @@ class Settings(BaseModel):
         default=1, description="threads inside one run of the model; more only for a lone camera"
     )
     workers: Annotated[int, Field(ge=1, le=256)] | None = Field(
-        default=None, description="batches computed at a time; one a core if unset"
+        default=None, description="batches computed at a time; one a core but the loop's own if unset"
     )
     deadline_ms: Annotated[float, Field(gt=0)] | None = Field(
         default=None,

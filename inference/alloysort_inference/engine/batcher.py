@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import heapq
 import logging
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Final, Generic, TypeVar
-
-from alloysort_datasets.errors import AlloysortError
 
 _log = logging.getLogger("alloysort")
 MOST: Final = 8  # jobs in a batch; beyond, a batch of this network costs as much a piece
@@ -26,14 +25,6 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class QueueFullError(AlloysortError):
-    """There is no room for another job."""
-
-
-class ClosedError(AlloysortError):
-    """The queue takes no more jobs."""
-
-
 @dataclass(frozen=True, eq=False)
 class Job(Generic[T, R]):
     """Something to be computed.
@@ -42,26 +33,11 @@ class Job(Generic[T, R]):
         what: is computed.
         done: gets the result, on the thread that computed it; must not block.
         due_s: `time.perf_counter()` by which `done` is to be called; infinity where there is no hurry.
-        size: bytes that `what` holds on to.
     """
 
     what: T
     done: Callable[[R], None]
     due_s: float = float("inf")
-    size: int = 0
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What may wait.
-
-    Attributes:
-        pieces: jobs in the queue.
-        size: bytes they hold on to.
-    """
-
-    pieces: int = 512
-    size: int = 256_000_000
 
 
 @dataclass
@@ -69,14 +45,23 @@ class Counts:
     """What a batcher has done since it began.
 
     Attributes:
-        computed, late, full: jobs that were computed, came too late for it, found no room.
+        computed, late: jobs that were computed, and that came too late for it.
         batches: number of batches of each size.
     """
 
     computed: int = 0
     late: int = 0
-    full: int = 0
     batches: dict[int, int] = field(default_factory=dict)
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def spare_cores() -> int:
+    """All but the one of the loop that reads, prepares and answers, and at least one."""
+    return max(1, cores() - 1)
 
 
 class Costs:
@@ -111,9 +96,8 @@ class Batcher(Generic[T, R]):
         work: results of a batch, in order; called by several threads at once.
         turn_away: the result of a job that comes too late.
         give_up: the result of a job whose batch made `work` raise.
-        threads: that compute; one a core.
+        threads: that compute.
         most: jobs in a batch.
-        limits: of what may wait.
     """
 
     def __init__(
@@ -124,14 +108,12 @@ class Batcher(Generic[T, R]):
         *,
         threads: int,
         most: int = MOST,
-        limits: Limits | None = None,
     ) -> None:
         self.counts = Counts()
-        self.limits = limits or Limits()
         self.costs = Costs(most)
         self._work, self._turn_away, self._give_up, self._most = work, turn_away, give_up, most
         self._heap: list[tuple[float, int, Job[T, R]]] = []
-        self._size, self._number, self._idle = 0, 0, 0
+        self._number, self._idle = 0, 0
         self._open = True
         self._changed = threading.Condition()
         self._threads = [
@@ -144,35 +126,16 @@ class Batcher(Generic[T, R]):
     def __len__(self) -> int:
         return len(self._heap)
 
-    def require_room(self, pieces: int = 1, size: int = 0) -> None:
-        """Refuse what would not fit, before it is even read.
-
-        Raises:
-            QueueFullError: there is no room.
-            ClosedError: nothing is taken any more.
-        """
-        if not self._open:
-            raise ClosedError("the service is stopping")
-        waiting = len(self._heap)
-        if waiting and (waiting + pieces > self.limits.pieces or self._size + size > self.limits.size):
-            self.counts.full += 1
-            raise QueueFullError(
-                f"{waiting} pieces of {self._size / 1e6:.1f} MB are waiting, at most "
-                f"{self.limits.pieces} of {self.limits.size / 1e6:g} MB may: send them slower"
-            )
+    @property
+    def has_room(self) -> bool:
+        """Whether another job would soon be taken: more only grow old in here."""
+        return len(self._heap) < self._most * len(self._threads)
 
     def submit(self, job: Job[T, R]) -> None:
-        """Have a job computed.
-
-        Raises:
-            QueueFullError: there is no room.
-            ClosedError: nothing is taken any more.
-        """
+        """Have a job computed."""
         with self._changed:
-            self.require_room(1, job.size)
             self._number += 1
             heapq.heappush(self._heap, (job.due_s, self._number, job))
-            self._size += job.size
             if self._idle:
                 self._changed.notify()
 
@@ -232,6 +195,4 @@ class Batcher(Generic[T, R]):
             return batch, late
 
     def _pop(self) -> Job[T, R]:
-        _, _, job = heapq.heappop(self._heap)
-        self._size -= job.size
-        return job
+        return heapq.heappop(self._heap)[2]

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from alloysort_datasets.spectrum import Spectrum, is_saturated
+from alloysort_datasets.spectrum import FLAT_TOP, Spectrum, is_saturated
 from alloysort_inference.frontend.flags import (
     BLURRED_IMAGE,
     BRIGHT_IMAGE,
@@ -53,13 +53,22 @@ def judge_spectrum(spectrum: Spectrum, look: Look, coverage: NDArray[np.float32]
     hits = int(look.hit.sum())
     weak = line_over_noise(look.means[0]) <= LINE_SIGMAS
     flags = {
-        SATURATED: not weak and is_saturated(spectrum.shots[look.hit], spectrum.saturation_counts),
+        SATURATED: not weak and _is_saturated(spectrum, look),
         WEAK: weak,
         MISSED_SHOTS: hits < len(look.hit),
         FEW_SHOTS: hits == 1,
     }
     raised = [flag for flag, up in flags.items() if up]
     return [*raised, *_range_flags(coverage.tobytes(), grid)]
+
+
+def _is_saturated(spectrum: Spectrum, look: Look) -> bool:
+    """As `spectrum.is_saturated` of the hits; that is only asked where enough channels are as high."""
+    ceiling, tops = spectrum.saturation_counts, look.tops
+    if np.isfinite(ceiling):
+        return bool(tops[:, -1].max() >= ceiling)
+    flat = tops[:, 0] >= FLAT_TOP * tops[:, -1]
+    return bool(flat.any()) and is_saturated(spectrum.shots[look.hit])
 
 
 @lru_cache(maxsize=64)

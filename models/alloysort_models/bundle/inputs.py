@@ -14,6 +14,7 @@ import numpy as np
 from cv2.typing import MatLike
 from numpy.typing import NDArray
 
+from alloysort_datasets.spectrum import SATURATED_RUN
 from alloysort_models.bundle.grid import Grid
 from alloysort_models.bundle.resample import resample
 
@@ -22,6 +23,7 @@ VIEWS: Final = 2  # of the shots: all that hit, and the later half of them, whic
 MISSED_SHOT: Final = 0.25  # of the largest shot's light: below, the laser missed or grazed the piece
 BRIGHTEST: Final = 0.995  # quantile of a shot's channels, over their median: its light
 UNREAD: Final = 32  # channels side by side that read 0 in every shot: nobody looks there
+TOPS: Final = SATURATED_RUN  # of a shot's counts that are remembered
 LINE_SPAN: Final = 8  # channels from a line's centre to where its background is taken
 LINE_SIGMAS: Final = 8.0  # Gaussian noise on 10,000 channels stays below 5
 MAD_TO_SIGMA: Final = 1.4826  # of a Gaussian
@@ -53,16 +55,19 @@ class Look:
         hit: (shots,) which of them hit, see `hit_shots`.
         means: (VIEWS, channels) mean of all hits and of the late ones.
         hidden: (channels,) those that nobody reads, see `unread`; None where all are read.
+        tops: (hits, TOPS) the highest counts of each hit, ascending.
     """
 
     hit: NDArray[np.bool_]
     means: NDArray[np.float64]
     hidden: NDArray[np.bool_] | None
+    tops: NDArray[np.float32]
 
     @classmethod
     def at(cls, shots: NDArray[np.float32]) -> Look:
         """Average (shots, channels) counts."""
-        hit = hit_shots(shots)
+        ranked = np.sort(shots, axis=1)
+        hit = _hit(ranked)
         hits = shots if hit.all() else shots[hit]
         first = late(len(hits))
         later = np.add.reduce(hits[first:], axis=0, dtype=np.float64)
@@ -70,7 +75,9 @@ class Look:
         means = np.stack([whole / len(hits), later / (len(hits) - first)])
         silent = np.count_nonzero(means[0]) + UNREAD <= means.shape[1]  # else nothing can be unread
         hidden = unread(shots) if silent else None
-        return cls(hit, means, hidden if hidden is not None and hidden.any() else None)
+        return cls(
+            hit, means, hidden if hidden is not None and hidden.any() else None, ranked[hit][:, -TOPS:]
+        )
 
 
 def prepare_spectrum(
@@ -100,7 +107,10 @@ def late(hits: int) -> int:
 
 def hit_shots(shots: NDArray[np.float32]) -> NDArray[np.bool_]:
     """(shots,) true where the light of the lines is a fair part of the brightest shot's."""
-    ranked = np.sort(shots, axis=1)
+    return _hit(np.sort(shots, axis=1))
+
+
+def _hit(ranked: NDArray[np.float32]) -> NDArray[np.bool_]:
     light = _quantile(ranked, BRIGHTEST) - _quantile(ranked, 0.5)
     hit: NDArray[np.bool_] = light >= MISSED_SHOT * light.max()
     return hit

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from alloysort_datasets.errors import DataError, SpectrumError
 from alloysort_datasets.readers.picture import Picture
 from alloysort_datasets.spectrum import Spectrum, saturated, spectrum_from_arrays
-from alloysort_inference.frontend import quality
+from alloysort_inference.frontend import flags
 from alloysort_inference.frontend.flags import FLAGS
 from alloysort_inference.frontend.prepare import prepare
 from alloysort_inference.frontend.quality import judge_image
@@ -192,5 +192,5 @@ def test_a_narrow_picture_is_told(good):
 
 
 def test_every_flag_is_a_documented_constant():
-    constants = {value for name, value in vars(quality).items() if name.isupper() and isinstance(value, str)}
+    constants = {value for name, value in vars(flags).items() if name.isupper() and isinstance(value, str)}
     assert constants == set(FLAGS)

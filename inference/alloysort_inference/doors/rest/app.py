@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Annotated, Any, Final
@@ -19,6 +20,7 @@ from alloysort_inference.doors.rest.problem import Problem, RefusedError, descri
 from alloysort_inference.doors.rest.request import openapi_body, read_piece
 from alloysort_inference.doors.service import Service
 from alloysort_inference.doors.settings import Settings
+from alloysort_inference.doors.stream.server import stream_door
 from alloysort_inference.pipeline import Arrival, Classifier
 from alloysort_models.bundle.grid import Grid
 from alloysort_models.bundle.manifest import Thresholds
@@ -69,8 +71,12 @@ class Health(BaseModel):
     status: str
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, stream: socket.socket | None = None) -> FastAPI:
     """The application, with its bundle and recipe loaded; it warms up once it runs.
+
+    Args:
+        settings: what is served.
+        stream: a listening socket for the stream door beside it.
 
     Raises:
         BundleError, RecipeError: they cannot be used.
@@ -81,10 +87,11 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         warming = asyncio.create_task(service.warm_up())
         try:
-            yield
+            async with stream_door(service, stream) if stream else nullcontext():
+                yield
         finally:
             await warming
-            await asyncio.to_thread(service.close)
+            await service.close()
 
     app = FastAPIOffline(  # its pages load nothing from outside: a line has no internet
         title="alloysort",
@@ -116,7 +123,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         ] = None,
     ) -> Answer:
         _require_ready(service)
-        service.batcher.require_room()
+        service.intake.require_room()
         piece = await read_piece(request, service.settings.max_body_mb * 1_000_000)
         arrival = Arrival(piece.spectrum, piece.image, piece.piece_id, piece.batch)
         record = await service.sort(arrival, deadline_ms)

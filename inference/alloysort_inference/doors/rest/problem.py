@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from alloysort_datasets.errors import AlloysortError, DataError
-from alloysort_inference.engine.batcher import ClosedError, QueueFullError
+from alloysort_inference.doors.intake import ClosedError, QueueFullError
 from alloysort_inference.record import Record
 
 MEDIA_TYPE = "application/problem+json"

@@ -147,8 +147,8 @@ class AsyncLine(WSListener):
         """Tell all who wait."""
         del transport
         self._transport = None
-        waiting: asyncio.Future[Any]
-        for waiting in (self._greeted, *self._open.values()):
+        hoping: list[asyncio.Future[Any]] = [self._greeted, *self._open.values()]
+        for waiting in hoping:
             if not waiting.done():
                 waiting.set_exception(LineClosedError(self._fault))
         self._open.clear()

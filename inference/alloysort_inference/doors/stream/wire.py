@@ -10,7 +10,8 @@ and gets one answer for every piece, in the order in which they are decided:
 
     answer  "ASA1"  status u8  flags u8  family u8  outlet u8  id u64  total_ms f32  waiting_ms f32
             novelty f32  surface f32  quality u32  id bytes u16  reason bytes u16
-            probabilities f32 x families   composition f32 x elements   sigma f32 x elements   piece_id   reason
+            probabilities f32 x families   composition f32 x elements   sigma f32 x elements
+            piece_id   reason
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from alloysort_datasets.errors import DataError
 from alloysort_datasets.families import ELEMENTS, FAMILIES
-from alloysort_datasets.spectrum import Spectrum, require_axis
+from alloysort_datasets.spectrum import Spectrum, checked_axis
 from alloysort_inference.frontend.flags import FLAGS
 from alloysort_inference.record import Record, Status
 
@@ -159,8 +160,7 @@ def decode_axis(message: bytes) -> Axis:
         raise WireError(f"an axis message of {len(message)} bytes, its head alone has {_AXIS.size}")
     _, number, channels, _, ceiling = _AXIS.unpack_from(message)
     _require_length("an axis", message, _AXIS.size + 8 * channels)
-    wavelength_nm = np.frombuffer(message, "<f8", offset=_AXIS.size).astype(np.float64, copy=False)
-    require_axis(wavelength_nm)
+    wavelength_nm = checked_axis(np.frombuffer(message, "<f8", offset=_AXIS.size).astype(np.float64))
     if not ceiling > 0:
         raise WireError(f"axis {number}: saturation {ceiling} must be positive, infinity where it is unknown")
     return Axis(number, wavelength_nm, ceiling)

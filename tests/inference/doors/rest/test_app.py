@@ -286,7 +286,7 @@ def test_a_bug_is_a_problem_too(bundle, monkeypatch, make_csv):
 
     with running(app) as client:
         wait_until(lambda: client.get("/readyz").status_code == 200)
-        monkeypatch.setattr(app.state.service.classifier, "sort", broken)
+        monkeypatch.setattr(app.state.service.classifier, "assess", broken)
         detail = problem_of(client.post("/v1/classify", files={"spectrum": make_csv(395.0)}), 500)
     assert "secret" not in detail
 

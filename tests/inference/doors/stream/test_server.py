@@ -44,6 +44,7 @@ def open_door(bundle: Bundle, **settings: Any) -> Iterator[tuple[str, Service]]:
             await service.warm_up()
             ready.set()
             await stop.wait()
+        await service.close()
 
     thread = threading.Thread(target=lambda: asyncio.run(run()))
     thread.start()
@@ -53,7 +54,6 @@ def open_door(bundle: Bundle, **settings: Any) -> Iterator[tuple[str, Service]]:
     finally:
         loops[0].call_soon_threadsafe(stop.set)
         thread.join(10)
-        service.close()
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_what_comes_too_late_gets_the_default_outlet(bundle: Bundle) -> None:
         answer = line.send(axis, shots_at(395.0), deadline_ms=5.0).result(10)
         assert (answer.status, answer.family) == ("late", None)
         assert line.greeting["outlets"][answer.outlet] == service.classifier.recipe.default
-        assert service.batcher.counts.late == 1
+        assert service.intake.counts.late == 1
 
 
 @pytest.mark.parametrize("nonsense", [b"GET / HTTP/1.1", b"", b"ASX1", b"ASP1" + bytes(8)])

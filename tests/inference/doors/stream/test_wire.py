@@ -54,7 +54,7 @@ def record(status: Status = "decided") -> Record:
         status,
         said,
         decision,
-        ("saturated", "no_image"),
+        quality,
         timing,
     )
 

@@ -1,0 +1,1 @@
+"""How fast it is, measured: the engine beside onnxruntime alone, and every door under load."""

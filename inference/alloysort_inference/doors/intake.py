@@ -1,0 +1,180 @@
+"""Where pieces wait as they came, until the engine is about to be free.
+
+The loop that reads from the network also prepares them, one between two looks at its sockets: with a thread
+of their own, the two would spend their time handing the interpreter to each other. What takes long, like a
+file of text, is prepared in a thread all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Final
+
+from alloysort_datasets.errors import AlloysortError
+from alloysort_inference.engine.batcher import MARGIN_S, Batcher, Costs, Job
+from alloysort_inference.pipeline import Arrival, Classifier, Ready, Upload
+from alloysort_inference.record import Record
+
+INLINE_BYTES: Final = 500_000  # larger pieces are prepared in a thread
+Done = Callable[[Record], None]
+
+
+class QueueFullError(AlloysortError):
+    """There is no room for another piece."""
+
+
+class ClosedError(AlloysortError):
+    """Nothing is taken any more."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What may wait.
+
+    Attributes:
+        pieces: of the queue.
+        size: bytes that they hold on to; a lone piece may be of any size.
+    """
+
+    pieces: int = 512
+    size: int = 256_000_000
+
+
+@dataclass
+class Counts:
+    """What became of the pieces since the service began.
+
+    Attributes:
+        taken, late, full: that came in, that came too late to be prepared, that found no room.
+    """
+
+    taken: int = 0
+    late: int = 0
+    full: int = 0
+
+
+class Intake:
+    """The queue in front of the engine. All but `done` happens on the loop it was made on.
+
+    Args:
+        classifier: the one in use, asked for every piece.
+        batcher: computes what is prepared.
+        keep: is told every record that was made without it.
+        limits: of what may wait.
+    """
+
+    def __init__(
+        self,
+        classifier: Callable[[], Classifier],
+        batcher: Batcher[Ready, Record],
+        keep: Callable[[Record], Record],
+        limits: Limits,
+    ) -> None:
+        self.limits, self.counts = limits, Counts()
+        self._classifier, self._batcher, self._keep = classifier, batcher, keep
+        self._loop = asyncio.get_running_loop()
+        self._heap: list[tuple[float, int, Arrival, Done]] = []
+        self._size, self._number, self._unanswered = 0, 0, 0
+        self._costs = Costs(1)
+        self._open, self._kicked = True, False
+        self._threads = ThreadPoolExecutor(1, "prepare")
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def require_room(self, size: int = 0) -> None:
+        """Refuse what would not fit, before it is even read.
+
+        Raises:
+            QueueFullError: there is no room.
+            ClosedError: nothing is taken any more.
+        """
+        if not self._open:
+            raise ClosedError("the service is stopping")
+        waiting = len(self._heap)
+        if waiting and (waiting >= self.limits.pieces or self._size + size > self.limits.size):
+            self.counts.full += 1
+            raise QueueFullError(
+                f"{waiting} pieces of {self._size / 1e6:.1f} MB are waiting, at most {self.limits.pieces} "
+                f"of {self.limits.size / 1e6:g} MB may: send them slower"
+            )
+
+    def submit(self, arrival: Arrival, due_s: float, done: Done) -> None:
+        """Have a piece decided on.
+
+        Args:
+            arrival: the piece.
+            due_s: `time.perf_counter()` by which it is to be answered; infinity where there is no hurry.
+            done: gets the record, here or on a thread of the engine; must not block.
+
+        Raises:
+            QueueFullError, ClosedError: it was not taken.
+        """
+        self.require_room(arrival.size)
+        self.counts.taken += 1
+        self._number += 1
+        self._unanswered += 1
+        self._size += arrival.size
+        heapq.heappush(self._heap, (due_s, self._number, arrival, done))
+        self._kick()
+
+    async def close(self) -> None:
+        """Take nothing more, and return once all that was taken is answered."""
+        self._open = False
+        while self._unanswered:
+            await asyncio.sleep(0.005)
+        self._threads.shutdown()
+
+    def _kick(self) -> None:
+        if not self._kicked and self._heap and self._batcher.has_room:
+            self._kicked = True
+            self._loop.call_soon(self._prepare_next)
+
+    def _prepare_next(self) -> None:
+        self._kicked = False
+        if not (self._heap and self._batcher.has_room):
+            return
+        due_s, _, arrival, done = heapq.heappop(self._heap)
+        self._size -= arrival.size
+        classifier = self._classifier()
+        needed_s = self._costs.of(1) + self._batcher.costs.of(1) + MARGIN_S
+        if perf_counter() + needed_s > due_s:
+            self.counts.late += 1
+            self._answer(self._keep(classifier.turn_away(arrival)), done)
+        elif isinstance(arrival.spectrum, Upload) or arrival.size > INLINE_BYTES:
+            ready = self._loop.run_in_executor(self._threads, classifier.ready, arrival)
+            ready.add_done_callback(lambda future: self._pass_on(future.result(), due_s, done))
+        else:
+            started = perf_counter()
+            prepared = classifier.ready(arrival)
+            self._costs.learn(1, perf_counter() - started)
+            self._pass_on(prepared, due_s, done)
+        self._kick()
+
+    def _pass_on(self, prepared: Ready | Record, due_s: float, done: Done) -> None:
+        if isinstance(prepared, Record):
+            self._answer(self._keep(prepared), done)
+        else:
+            self._batcher.submit(Job(prepared, lambda record: self._computed(record, done), due_s))
+
+    def _computed(self, record: Record, done: Done) -> None:
+        """On a thread of the engine."""
+        done(record)
+        try:
+            self._loop.call_soon_threadsafe(self._settled)
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
+
+    def _answer(self, record: Record, done: Done) -> None:
+        done(record)
+        self._settled()
+
+    def _settled(self) -> None:
+        self._unanswered -= 1
+        self._kick()
