@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
+import zlib
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -21,8 +23,21 @@ JSON: Final = "application/json"
 FILES: Final = ("image", "spectrum")
 TEXTS: Final = ("piece_id", "batch")
 LABEL_LENGTH: Final = 200
+UNPACKERS: Final = {"gzip": 31, "x-gzip": 31, "deflate": zlib.MAX_WBITS}  # Content-Encoding to zlib's wbits
+MAX_STREAMS: Final = 16
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_DATA_URL: Final = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
 
-Label = Annotated[str, Field(min_length=1, max_length=LABEL_LENGTH)]
+
+def _as_text(label: Any) -> Any:
+    return str(label) if isinstance(label, int) and not isinstance(label, bool) else label
+
+
+Label = Annotated[
+    str,
+    Field(min_length=1, max_length=LABEL_LENGTH),
+    BeforeValidator(_as_text, json_schema_input_type=str | int),
+]
 _NUMBERS: Final = {"type": "array", "items": {"type": "number"}}
 
 
@@ -44,7 +59,10 @@ class JsonPiece(BaseModel):
     ] = Field(
         default=None, description="detector counts: one list a laser shot, or a single list for one shot"
     )
-    image_base64: str | None = Field(default=None, description="a JPEG or PNG file in base64")
+    image_base64: str | None = Field(
+        default=None,
+        description="a JPEG or PNG file in base64; `data:image/jpeg;base64,` may stand before it",
+    )
     piece_id: Label | None = Field(default=None, description="comes back in the answer and the decision log")
     batch: Label | None = Field(default=None, description="kept in the decision log")
 
@@ -88,16 +106,20 @@ async def read_piece(request: Request, limit_bytes: int) -> PieceRequest:
     """The piece in a request.
 
     Raises:
-        HTTPException: 400 malformed, 413 too large, 415 of another content type or packed.
+        HTTPException: 400 malformed, 413 too large (also once unpacked), 415 of another content type or
+            packed in a way that is not taken.
         DataError: numbers that make no spectrum.
     """
-    packed = request.headers.get("content-encoding", "identity").strip().lower()
-    if packed != "identity":
-        raise HTTPException(415, f"Content-Encoding {packed[:40]!r} is not taken: send the body plain")
+    packed = request.headers.get("content-encoding", "").strip().lower() or "identity"
+    if packed != "identity" and packed not in UNPACKERS:
+        detail = f"Content-Encoding {packed[:40]!r} is not taken: send the body plain, in gzip or in deflate"
+        raise HTTPException(415, detail, {"Accept-Encoding": "gzip, deflate"})
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in (MULTIPART, JSON):
         raise HTTPException(415, f"content type {kind or '(none)'!r}: send {MULTIPART} or {JSON}")
     body = await read_body(request, limit_bytes)
+    if packed != "identity":
+        body = await run_in_threadpool(unpack, body, packed, limit_bytes)
     if kind == JSON:
         return await run_in_threadpool(parse_json, body)
     return await run_in_threadpool(parse_multipart, body, request.headers["content-type"])
@@ -105,9 +127,7 @@ async def read_piece(request: Request, limit_bytes: int) -> PieceRequest:
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:
     """The whole body; stops reading where it grows too large."""
-    too_large = HTTPException(
-        413, f"the body is over {limit_bytes / 1e6:g} MB (max_body_mb)", {"Connection": "close"}
-    )
+    too_large = _too_large("the body", limit_bytes, {"Connection": "close"})
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit_bytes:
         raise too_large
@@ -119,10 +139,50 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
     return bytes(body)
 
 
+def _too_large(what: str, limit_bytes: int, headers: dict[str, str] | None = None) -> HTTPException:
+    return HTTPException(413, f"{what} is over {limit_bytes / 1e6:g} MB (max_body_mb)", headers)
+
+
+def unpack(body: bytes, encoding: str, limit_bytes: int) -> bytes:
+    """A body as it was before its Content-Encoding; stops where it grows too large.
+
+    Args:
+        body: packed.
+        encoding: a key of `UNPACKERS`.
+        limit_bytes: of the unpacked body.
+
+    Raises:
+        HTTPException: 400 damaged or cut off, 413 too large.
+    """
+    unpacked = bytearray()
+    wbits = -zlib.MAX_WBITS if encoding == "deflate" and not _has_zlib_head(body) else UNPACKERS[encoding]
+    for _ in range(MAX_STREAMS):  # a gzip body may be several, one behind the other
+        stream = zlib.decompressobj(wbits)
+        try:
+            unpacked += stream.decompress(body, limit_bytes + 1 - len(unpacked))
+        except zlib.error:
+            raise HTTPException(
+                400, f"the body is not what its Content-Encoding says: no sound {encoding}"
+            ) from None
+        if len(unpacked) > limit_bytes:
+            raise _too_large("the unpacked body", limit_bytes)
+        if not stream.eof:
+            raise HTTPException(400, f"the {encoding} body is cut off before its end")
+        body = stream.unused_data.lstrip(b"\0")  # gzip may be padded
+        if not body:
+            return bytes(unpacked)
+    raise HTTPException(400, f"the {encoding} body is over {MAX_STREAMS} packed streams: send one")
+
+
+def _has_zlib_head(body: bytes) -> bool:
+    # deflate means RFC 1950, yet some clients send RFC 1951 without head and checksum
+    return len(body) > 1 and body[0] & 0x0F == zlib.DEFLATED and int.from_bytes(body[:2]) % 31 == 0
+
+
 def parse_json(body: bytes) -> PieceRequest:
     """A piece from a JSON object."""
     try:
-        piece = JsonPiece.model_validate_json(body)
+        piece = JsonPiece.model_validate_json(body.removeprefix(BYTE_ORDER_MARK))
     except ValidationError as error:
         raise HTTPException(400, "; ".join(_json_fault(detail) for detail in error.errors()[:5])) from None
     if (piece.wavelength_nm is None) != (piece.counts is None):
@@ -191,7 +251,8 @@ def _json_fault(detail: Any) -> str:
 
 
 def _decode_base64(text: str) -> bytes:
+    head = _DATA_URL.match(text)
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode(text[head.end() :] if head else text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise HTTPException(400, f"image_base64 is not base64: {error}") from None

@@ -440,27 +440,6 @@ def test_what_a_kubernetes_service_injects_stops_nothing():
     assert read_settings(injected).port == 8000
 
 
-def test_a_load_balancer_may_ask_for_heads_only(client):
-    for path in ("/healthz", "/readyz"):
-        answer = client.head(path)
-        assert (answer.status_code, answer.content) == (200, b"")
-
-
-def test_the_page_of_the_interface_loads_nothing_from_outside(client):
-    page = client.get("/docs").raise_for_status().text
-    assets = re.findall(r"(?:src|href)=\"([^\"]+)\"", page)
-    assert assets
-    assert not [asset for asset in assets if asset.startswith(("http:", "https:", "//"))]
-    for asset in assets:
-        assert client.get(asset).status_code == 200
-
-
-def test_a_packed_body_is_refused_by_name(client):
-    headers = {"content-type": "application/json", "content-encoding": "gzip"}
-    detail = problem_of(client.post("/v1/classify", content=b"\x1f\x8b", headers=headers), 415)
-    assert "Content-Encoding 'gzip' is not taken: send the body plain" in detail
-
-
 @pytest.mark.parametrize("name", ["utf-8''St%C3%BCck%207.csv", "iso-8859-1'en'St%FCck.csv"])
 def test_a_file_may_be_named_in_its_own_charset(client, make_csv, name):
     body = (
