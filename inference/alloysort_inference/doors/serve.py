@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import anyio
+import httptools
 import uvicorn
 from fastapi import FastAPI
 from rich.console import Console
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from alloysort_datasets.errors import AlloysortError
 from alloysort_datasets.piece import Instrument, Piece
 from alloysort_inference.demo import run_demo
 from alloysort_inference.doors.rest.app import Service, create_app
+from alloysort_inference.doors.rest.problem import problem
 from alloysort_inference.doors.settings import Settings
 
 DRAIN_S: Final = 5  # what open requests get to finish once the service is told to stop
 BACKLOG: Final = 2048
+MAX_HEAD_BYTES: Final = 65_536
 
 
 @dataclass(frozen=True)
@@ -114,12 +120,150 @@ class Demonstration:
             self._fault = error
 
 
+class Connection(HttpToolsProtocol):
+    """One client's connection: what uvicorn refuses or lets hang is answered by a problem, or closed in time.
+
+    From its first byte, the head of a request has `read_timeout_s`; bodies are timed where they are read.
+    """
+
+    def __init__(self, *args: Any, read_timeout_s: float, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._read_timeout_s = read_timeout_s
+        self._stall: asyncio.TimerHandle | None = None
+        self._in_message = self._in_head = False
+        self._head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client that connects and says nothing is idle."""
+        super().connection_made(transport)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is waited for any more."""
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        self._unset_stall()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came."""
+        self._unset_keepalive_if_required()
+        if self.transport.is_closing():
+            return
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self._break_off(400, "not an HTTP/1.1 request, or one whose length is not as it says")
+        self._watch()
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        super().on_message_begin()
+        self._in_message = self._in_head = True
+        self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        """The head of a request is there, its body may be to come."""
+        self._in_head = False
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The last byte of a request."""
+        self._in_message = False
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """The last byte of an answer."""
+        super().on_response_complete()
+        self._watch()
+
+    @property
+    def answering(self) -> bool:
+        """Whether a request is inside the application."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _feed(self, data: bytes) -> None:
+        in_head = self._in_head
+        self._head_bytes += len(data) if in_head else 0
+        while data:
+            try:
+                self.parser.feed_data(data)
+                data = b""
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._without_upgrade() + data[upgrade.args[0] :]
+        if in_head and self._in_head and self._head_bytes > MAX_HEAD_BYTES:
+            self._break_off(431, f"the head of the request is over {MAX_HEAD_BYTES} bytes")
+
+    def _without_upgrade(self) -> bytes:
+        # Some clients offer HTTP/2 in every request, and the parser takes what follows the head for HTTP/2.
+        # This is HTTP/1.1: the head is parsed again as if nothing had been offered, and the body with it.
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        if method == b"CONNECT":
+            raise httptools.HttpParserInvalidMethodError("CONNECT is for proxies")
+        self.parser = httptools.HttpRequestParser(self)
+        lines = [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+        return b"\r\n".join([b"%s %s HTTP/%s" % (method, self.url, version), *lines, b"", b""])
+
+    def _break_off(self, status: int, detail: str) -> None:
+        """Read no further."""
+        if self.answering and not self.cycle.more_body:  # the request before it is sound and gets its answer
+            self.cycle.keep_alive = False
+            self.flow.pause_reading()
+        elif self.answering and self.cycle.response_started:
+            self.transport.close()
+        else:
+            self._refuse(status, detail)
+
+    def _watch(self) -> None:
+        """Time what is due: nothing while a request is answered, else the rest of one, or the next."""
+        if self.answering or self.transport.is_closing():
+            self._unset_stall()
+        elif not self._in_message:
+            self._unset_stall()
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+        elif self._stall is None:
+            self._unset_keepalive_if_required()
+            self._stall = self.loop.call_later(self._read_timeout_s, self._stalled)
+
+    def _unset_stall(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+    def _stalled(self) -> None:
+        if self._in_head:
+            waited = f"{self._read_timeout_s:g} s (read_timeout_s)"
+            self._refuse(408, f"the head of the request was not complete within {waited}")
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: int, detail: str) -> None:
+        answer = problem(status, detail, {"Connection": "close"})
+        headers = (*self.server_state.default_headers, *answer.raw_headers)
+        lines = [name + b": " + value + b"\r\n" for name, value in headers]
+        self.transport.write(b"".join([STATUS_LINE[status], *lines, b"\r\n", answer.body]))
+        self.transport.close()
+
+
 class Server(uvicorn.Server):
     """Runs the demonstration while it is up, and goes down if that fails."""
 
     def __init__(self, app: FastAPI, demo: Demonstration | None) -> None:
+        settings: Settings = app.state.service.settings
         super().__init__(
-            uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=DRAIN_S, lifespan="on")
+            uvicorn.Config(
+                app,
+                http=partial(Connection, read_timeout_s=settings.read_timeout_s),  # type: ignore[arg-type]
+                ws="none",
+                log_level="warning",
+                timeout_keep_alive=settings.keep_alive_s,
+                timeout_graceful_shutdown=DRAIN_S,
+                lifespan="on",
+            )
         )
         self._demo = demo
 

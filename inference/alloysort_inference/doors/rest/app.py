@@ -156,12 +156,13 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         "/v1/classify",
         summary="What is this piece, and where does it go?",
         description=CLASSIFY,
-        responses=describe(400, 413, 415, 422, 503),
+        responses=describe(400, 408, 413, 415, 422, 503),
         openapi_extra=openapi_body(),
     )
     async def classify(request: Request) -> Answer:
         service.require_ready()
-        piece = await read_piece(request, service.settings.max_body_mb * 1_000_000)
+        settings = service.settings
+        piece = await read_piece(request, settings.max_body_mb * 1_000_000, settings.read_timeout_s)
         answer = make_answer(await service.classify(piece))
         # the answer is valid by construction; letting FastAPI validate it again would double its cost
         return Response(answer.model_dump_json(), media_type="application/json")  # type: ignore[return-value]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import re
@@ -24,6 +25,7 @@ FILES: Final = ("image", "spectrum")
 TEXTS: Final = ("piece_id", "batch")
 LABEL_LENGTH: Final = 200
 UNPACKERS: Final = {"gzip": 31, "x-gzip": 31, "deflate": zlib.MAX_WBITS}  # Content-Encoding to zlib's wbits
+SLOWEST_BYTES_S: Final = 10_000
 MAX_STREAMS: Final = 16
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _DATA_URL: Final = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
@@ -102,12 +104,12 @@ def openapi_body() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-async def read_piece(request: Request, limit_bytes: int) -> PieceRequest:
+async def read_piece(request: Request, limit_bytes: int, read_timeout_s: float) -> PieceRequest:
     """The piece in a request.
 
     Raises:
-        HTTPException: 400 malformed, 413 too large (also once unpacked), 415 of another content type or
-            packed in a way that is not taken.
+        HTTPException: 400 malformed, 408 too slow, 413 too large (also once unpacked), 415 of
+            another content type or packed in a way that is not taken.
         DataError: numbers that make no spectrum.
     """
     packed = request.headers.get("content-encoding", "").strip().lower() or "identity"
@@ -117,7 +119,7 @@ async def read_piece(request: Request, limit_bytes: int) -> PieceRequest:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in (MULTIPART, JSON):
         raise HTTPException(415, f"content type {kind or '(none)'!r}: send {MULTIPART} or {JSON}")
-    body = await read_body(request, limit_bytes)
+    body = await read_body(request, limit_bytes, read_timeout_s)
     if packed != "identity":
         body = await run_in_threadpool(unpack, body, packed, limit_bytes)
     if kind == JSON:
@@ -125,18 +127,42 @@ async def read_piece(request: Request, limit_bytes: int) -> PieceRequest:
     return await run_in_threadpool(parse_multipart, body, request.headers["content-type"])
 
 
-async def read_body(request: Request, limit_bytes: int) -> bytes:
-    """The whole body; stops reading where it grows too large."""
+async def read_body(request: Request, limit_bytes: int, read_timeout_s: float) -> bytes:
+    """The whole body; stops reading where it grows too large, or stalls.
+
+    Args:
+        request: whose body nobody has read.
+        limit_bytes: of the body as it is sent.
+        read_timeout_s: the longest silence, and what a body may take beyond its size over `SLOWEST_BYTES_S`.
+
+    Raises:
+        HTTPException: 408 too slow, 413 too large.
+    """
     too_large = _too_large("the body", limit_bytes, {"Connection": "close"})
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit_bytes:
         raise too_large
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit_bytes:
-            raise too_large
+    clock = asyncio.get_running_loop().time
+    latest_s = clock() + read_timeout_s
+    try:
+        async with asyncio.timeout(read_timeout_s) as patience:
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit_bytes:
+                    raise too_large
+                patience.reschedule(min(clock() + read_timeout_s, latest_s + len(body) / SLOWEST_BYTES_S))
+    except TimeoutError:
+        raise _too_slow(len(body), declared, read_timeout_s) from None
     return bytes(body)
+
+
+def _too_slow(received: int, declared: str, read_timeout_s: float) -> HTTPException:
+    of = f" of {declared}" if declared.isdecimal() else ""
+    detail = (
+        f"{received}{of} bytes of the body came, then too little for {read_timeout_s:g} s (read_timeout_s)"
+    )
+    return HTTPException(408, detail, {"Connection": "close"})
 
 
 def _too_large(what: str, limit_bytes: int, headers: dict[str, str] | None = None) -> HTTPException:
