@@ -6,7 +6,7 @@ import asyncio
 import signal
 import socket
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,10 +14,13 @@ from types import FrameType
 from typing import Any, Final
 
 import anyio
+import anyio.lowlevel
+import anyio.to_thread
 import httptools
 import uvicorn
 from fastapi import FastAPI
 from rich.console import Console
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from alloysort_datasets.errors import AlloysortError
@@ -28,6 +31,9 @@ from alloysort_inference.doors.rest.problem import problem
 from alloysort_inference.doors.settings import Settings
 
 DRAIN_S: Final = 5  # what open requests get to finish once the service is told to stop
+REFUSE_S: Final = 2  # what a client gets to finish sending a request that is refused
+LINGER_S: Final = 0.2  # how long connections stay open for the requests that are on their way
+TICK_S: Final = 0.02
 BACKLOG: Final = 2048
 MAX_HEAD_BYTES: Final = 65_536
 
@@ -249,14 +255,107 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
 
+class Gate:
+    """Stands before the application: knows the requests inside, and refuses new ones once it is shut."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._inside: set[Visit] = set()
+        self._shut = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif not self._shut:
+            await self._admit(scope, receive, send)
+        else:
+            # read to its end first: where a body is left unread, the client sees a reset, not the answer
+            with anyio.move_on_after(REFUSE_S):
+                while (await receive()).get("more_body"):
+                    pass
+            await _stopping(scope, receive, send)
+
+    def shut(self) -> None:
+        """From here on every new request is refused with 503, and answers close their connection."""
+        self._shut = True
+        for visit in self._inside:
+            visit.is_last = True
+
+    async def drain(self, limit_s: float, hurried: Callable[[], bool]) -> None:
+        """Wait until those inside are answered; after `limit_s`, or once `hurried`, refuse the rest."""
+        await _until(lambda: not self._inside or hurried(), limit_s)
+        for visit in self._inside:
+            if not visit.begun:
+                visit.waiting.cancel()
+        await _until(lambda: not self._inside, REFUSE_S)
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        visit = Visit(send)
+        self._inside.add(visit)
+        try:
+            with visit.waiting:
+                await self._app(scope, receive, visit.send)
+        finally:
+            self._inside.discard(visit)
+        if visit.waiting.cancelled_caught and not visit.begun:
+            await _stopping(scope, receive, send)
+
+
+class Visit:
+    """One request inside the application, which can be called off until its answer begins.
+
+    Attributes:
+        waiting: cancel it to call the request off; a piece already under way is still classified.
+        begun: whether the client has got a part of the answer.
+        is_last: whether the answer closes the connection.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self.waiting = anyio.CancelScope()
+        self.begun = False
+        self.is_last = False
+        self._send = send
+        self._head: Message | None = None
+
+    async def send(self, message: Message) -> None:
+        """Pass on the answer; its head waits for its body, so that no client gets the one alone."""
+        if message["type"] == "http.response.start":
+            self._head = message
+            return
+        if self._head is not None:
+            if message.get("more_body"):
+                await anyio.lowlevel.checkpoint()  # raises if the request was called off
+            if self.is_last:
+                self._head["headers"] = [*self._head["headers"], (b"connection", b"close")]
+            await self._send(self._head)
+            self._head, self.begun = None, True
+        await self._send(message)
+
+
+async def _stopping(scope: Scope, receive: Receive, send: Send) -> None:
+    answer = problem(503, "the service is stopping: ask again", {"Retry-After": "1", "Connection": "close"})
+    await answer(scope, receive, send)
+
+
+async def _until(true: Callable[[], bool], limit_s: float) -> None:
+    with anyio.move_on_after(limit_s):
+        while not true():
+            await anyio.sleep(TICK_S)
+
+
 class Server(uvicorn.Server):
-    """Runs the demonstration while it is up, and goes down if that fails."""
+    """Runs the demonstration while it is up, and goes down if that fails.
+
+    Told to stop, it refuses new requests, answers or refuses all that it has, and only then hangs up.
+    """
 
     def __init__(self, app: FastAPI, demo: Demonstration | None) -> None:
         settings: Settings = app.state.service.settings
+        self._gate = Gate(app)
         super().__init__(
             uvicorn.Config(
-                app,
+                self._gate,
                 http=partial(Connection, read_timeout_s=settings.read_timeout_s),  # type: ignore[arg-type]
                 ws="none",
                 log_level="warning",
@@ -279,11 +378,32 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop the demonstration before the application closes the log it writes to."""
+        self._gate.shut()
         if self._demo is not None:
             await anyio.to_thread.run_sync(self._demo.stop)
+        await self._gate.drain(DRAIN_S, lambda: self.force_exit)
+        await self._hang_up(sockets or [])
         await super().shutdown(sockets)
         if self.force_exit:  # a second Ctrl-C skips open requests; the application still closes its log
             await self.lifespan.shutdown()
+
+    async def _hang_up(self, listeners: Iterable[socket.socket]) -> None:
+        connections = self.server_state.connections
+        if connections:
+            await anyio.sleep(LINGER_S)
+        for listener in listeners:
+            listener.listen(
+                0
+            )  # closing it resets whoever still queues, so let nobody queue and serve the queue
+        await anyio.sleep(TICK_S)
+        for server in self.servers:
+            server.close()
+        await anyio.sleep(TICK_S)  # whoever came last is refused in words, too
+        for connection in list(connections):
+            connection.shutdown()
+        await _until(lambda: not connections, REFUSE_S + LINGER_S)
+        for connection in list(connections):
+            connection.transport.abort()
 
 
 def url(listener: socket.socket) -> str:
