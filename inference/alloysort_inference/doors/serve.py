@@ -285,7 +285,7 @@ class Gate:
     async def drain(self, limit_s: float, hurried: Callable[[], bool]) -> None:
         """Wait until those inside are answered; after `limit_s`, or once `hurried`, refuse the rest."""
         await _until(lambda: not self._inside or hurried(), limit_s)
-        for visit in self._inside:
+        for visit in list(self._inside):
             if not visit.begun:
                 visit.waiting.cancel()
         await _until(lambda: not self._inside, REFUSE_S)
@@ -360,7 +360,7 @@ class Server(uvicorn.Server):
                 ws="none",
                 log_level="warning",
                 timeout_keep_alive=settings.keep_alive_s,
-                timeout_graceful_shutdown=DRAIN_S,
+                timeout_graceful_shutdown=REFUSE_S,
                 lifespan="on",
             )
         )
@@ -391,10 +391,8 @@ class Server(uvicorn.Server):
         connections = self.server_state.connections
         if connections:
             await anyio.sleep(LINGER_S)
-        for listener in listeners:
-            listener.listen(
-                0
-            )  # closing it resets whoever still queues, so let nobody queue and serve the queue
+        for listener in listeners:  # closing one resets who still queues: let nobody join, serve the queue
+            listener.listen(0)
         await anyio.sleep(TICK_S)
         for server in self.servers:
             server.close()

@@ -138,7 +138,7 @@ async def read_body(request: Request, limit_bytes: int, read_timeout_s: float) -
     Raises:
         HTTPException: 408 too slow, 413 too large.
     """
-    too_large = _too_large("the body", limit_bytes, {"Connection": "close"})
+    too_large = _too_large("the body", limit_bytes)
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit_bytes:
         raise too_large
@@ -165,8 +165,9 @@ def _too_slow(received: int, declared: str, read_timeout_s: float) -> HTTPExcept
     return HTTPException(408, detail, {"Connection": "close"})
 
 
-def _too_large(what: str, limit_bytes: int, headers: dict[str, str] | None = None) -> HTTPException:
-    return HTTPException(413, f"{what} is over {limit_bytes / 1e6:g} MB (max_body_mb)", headers)
+def _too_large(what: str, limit_bytes: int) -> HTTPException:
+    # the connection stays open: closed on top of an unread body, it would be reset and this answer lost
+    return HTTPException(413, f"{what} is over {limit_bytes / 1e6:g} MB (max_body_mb)")
 
 
 def unpack(body: bytes, encoding: str, limit_bytes: int) -> bytes:
