@@ -389,14 +389,12 @@ class Server(uvicorn.Server):
 
     async def _hang_up(self, listeners: Iterable[socket.socket]) -> None:
         connections = self.server_state.connections
-        if connections:
-            await anyio.sleep(LINGER_S)
         for listener in listeners:  # closing one resets who still queues: let nobody join, serve the queue
             listener.listen(0)
-        await anyio.sleep(TICK_S)
+        await anyio.sleep(LINGER_S if connections else TICK_S)
         for server in self.servers:
             server.close()
-        await anyio.sleep(TICK_S)  # whoever came last is refused in words, too
+        await anyio.sleep(LINGER_S if connections else 0)  # whoever came last is refused in words, too
         for connection in list(connections):
             connection.shutdown()
         await _until(lambda: not connections, REFUSE_S + LINGER_S)
