@@ -33,6 +33,7 @@ class Upload:
 
     name: str
     content: bytes
+    slow: bool = True
 
     @property
     def size(self) -> int:
@@ -50,6 +51,10 @@ class Upload:
 
 class Undecoded(Protocol):
     """Numbers as they came over a wire, decoded when the piece's turn comes."""
+
+    @property
+    def slow(self) -> bool:
+        """Whether that takes a millisecond or more."""
 
     @property
     def size(self) -> int:

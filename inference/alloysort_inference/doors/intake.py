@@ -17,15 +17,20 @@ from typing import Final
 
 from alloysort_datasets.errors import AlloysortError
 from alloysort_inference.engine.batcher import MARGIN_S, Batcher, Costs, Job
-from alloysort_inference.pipeline import Arrival, Classifier, Ready, Upload
+from alloysort_inference.pipeline import Arrival, Classifier, Ready
 from alloysort_inference.record import Record
 
 INLINE_BYTES: Final = 500_000  # larger pieces are prepared in a thread
+FORGOTTEN: Final = "nobody waits for the answer any more"
 Done = Callable[[Record], None]
 
 
 class QueueFullError(AlloysortError):
     """There is no room for another piece."""
+
+
+class ForgottenError(AlloysortError):
+    """Nobody waits for the answer any more."""
 
 
 class ClosedError(AlloysortError):
@@ -82,6 +87,7 @@ class Intake:
         self._size, self._number, self._unanswered = 0, 0, 0
         self._costs = Costs(1)
         self._open, self._kicked = True, False
+        self._forgotten: set[int] = set()
         self._threads = ThreadPoolExecutor(1, "prepare")
 
     def __len__(self) -> int:
@@ -123,6 +129,10 @@ class Intake:
         heapq.heappush(self._heap, (due_s, self._number, arrival, done))
         self._kick()
 
+    def forget(self, arrival: Arrival) -> None:
+        """Compute a piece no more whose answer nobody waits for."""
+        self._forgotten.add(id(arrival))
+
     async def close(self) -> None:
         """Take nothing more, and return once all that was taken is answered."""
         self._open = False
@@ -142,11 +152,15 @@ class Intake:
         due_s, _, arrival, done = heapq.heappop(self._heap)
         self._size -= arrival.size
         classifier = self._classifier()
+        if id(arrival) in self._forgotten:
+            self._answer(self._keep(classifier.refuse(arrival, ForgottenError(FORGOTTEN))), done)
+            self._kick()
+            return
         needed_s = self._costs.of(1) + self._batcher.costs.of(1) + MARGIN_S
         if perf_counter() + needed_s > due_s:
             self.counts.late += 1
             self._answer(self._keep(classifier.turn_away(arrival)), done)
-        elif isinstance(arrival.spectrum, Upload) or arrival.size > INLINE_BYTES:
+        elif getattr(arrival.spectrum, "slow", False) or arrival.size > INLINE_BYTES:
             ready = self._loop.run_in_executor(self._threads, classifier.ready, arrival)
             ready.add_done_callback(lambda future: self._pass_on(future.result(), due_s, done))
         else:
@@ -177,4 +191,6 @@ class Intake:
 
     def _settled(self) -> None:
         self._unanswered -= 1
+        if not self._unanswered:
+            self._forgotten.clear()
         self._kick()

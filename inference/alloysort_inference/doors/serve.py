@@ -8,10 +8,13 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import Final
 
 import anyio
+import anyio.lowlevel
+import anyio.to_thread
 import uvicorn
 from fastapi import FastAPI
 from rich.console import Console
@@ -20,10 +23,13 @@ from alloysort_datasets.errors import AlloysortError
 from alloysort_datasets.piece import Instrument, Piece
 from alloysort_inference.demo import run_demo
 from alloysort_inference.doors.rest.app import create_app
+from alloysort_inference.doors.rest.connection import REFUSE_S, Connection, Gate, until
 from alloysort_inference.doors.service import Service
 from alloysort_inference.doors.settings import Settings
 
 DRAIN_S: Final = 5  # what open requests get to finish once the service is told to stop
+LINGER_S: Final = 0.2  # how long connections stay open for the requests that are on their way
+TICK_S: Final = 0.02
 BACKLOG: Final = 2048
 
 
@@ -122,11 +128,24 @@ class Demonstration:
 
 
 class Server(uvicorn.Server):
-    """Runs the demonstration while it is up, and goes down if that fails."""
+    """Runs the demonstration while it is up, and goes down if that fails.
+
+    Told to stop, it refuses new requests, answers or refuses all that it has, and only then hangs up.
+    """
 
     def __init__(self, app: FastAPI, demo: Demonstration | None) -> None:
+        settings: Settings = app.state.service.settings
+        self._gate = Gate(app)
         super().__init__(
-            uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=DRAIN_S, lifespan="on")
+            uvicorn.Config(
+                self._gate,
+                http=partial(Connection, read_timeout_s=settings.read_timeout_s),  # type: ignore[arg-type]
+                ws="none",
+                log_level="warning",
+                timeout_keep_alive=settings.keep_alive_s,
+                timeout_graceful_shutdown=REFUSE_S,
+                lifespan="on",
+            )
         )
         self._demo = demo
 
@@ -142,11 +161,28 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop the demonstration before the application closes the log it writes to."""
+        self._gate.shut()
         if self._demo is not None:
             await anyio.to_thread.run_sync(self._demo.stop)
+        await self._gate.drain(DRAIN_S, lambda: self.force_exit)
+        await self._hang_up(sockets or [])
         await super().shutdown(sockets)
         if self.force_exit:  # a second Ctrl-C skips open requests; the application still closes its log
             await self.lifespan.shutdown()
+
+    async def _hang_up(self, listeners: Iterable[socket.socket]) -> None:
+        connections = self.server_state.connections
+        for listener in listeners:  # closing one resets who still queues: let nobody join, serve the queue
+            listener.listen(0)
+        await anyio.sleep(LINGER_S if connections else TICK_S)
+        for server in self.servers:
+            server.close()
+        await anyio.sleep(LINGER_S if connections else 0)  # whoever came last is refused in words, too
+        for connection in list(connections):
+            connection.shutdown()
+        await until(lambda: not connections, REFUSE_S + LINGER_S)
+        for connection in list(connections):
+            connection.transport.abort()
 
 
 def url(listener: socket.socket) -> str:

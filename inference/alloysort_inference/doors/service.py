@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Final
 
 import anyio
+import numpy as np
 
-from alloysort_datasets.errors import AlloysortError
+from alloysort_datasets.errors import AlloysortError, DataError
 from alloysort_inference.doors.intake import Intake, Limits
 from alloysort_inference.doors.settings import Settings
+from alloysort_inference.doors.stream.wire import Axis
 from alloysort_inference.engine.batcher import Batcher, spare_cores
 from alloysort_inference.log.store import DecisionLog
 from alloysort_inference.pipeline import Arrival, Classifier, Ready, open_classifier
 from alloysort_inference.record import Record
 
+MOST_AXES: Final = 256
 WARMING: Final = "the model is warming up"
 INTERNAL: Final = "internal error; the server's own output says more"
 
@@ -39,6 +43,7 @@ class Service:
         self.batcher: Batcher[Ready, Record] = Batcher(
             self._assess, self._turn_away, self._give_up, threads=settings.workers or spare_cores()
         )
+        self.axes: dict[int, Axis] = {}
         self._intake: Intake | None = None
 
     @property
@@ -57,6 +62,23 @@ class Service:
             self.waiting_for = str(error)
         else:
             self.waiting_for = None
+
+    def register(self, axis: Axis) -> Axis:
+        """Keep an axis that pieces at any door may name; the same one gets the same number.
+
+        Raises:
+            DataError: there are too many.
+        """
+        for known in self.axes.values():
+            if known.saturation_counts == axis.saturation_counts and np.array_equal(
+                known.wavelength_nm, axis.wavelength_nm
+            ):
+                return known
+        if len(self.axes) >= MOST_AXES:
+            raise DataError(f"{MOST_AXES} axes are registered already: name one of them")
+        kept = replace(axis, number=len(self.axes) + 1)
+        self.axes[kept.number] = kept
+        return kept
 
     def submit(self, arrival: Arrival, deadline_ms: float | None, done: Callable[[Record], None]) -> None:
         """Have a piece decided on; `done` gets the record on a thread of the engine.
@@ -83,7 +105,11 @@ class Service:
                 answered.set_result(record)
 
         self.submit(arrival, deadline_ms, lambda record: _call(loop, settle, record))
-        return await answered
+        try:
+            return await answered
+        except asyncio.CancelledError:
+            self.intake.forget(arrival)
+            raise
 
     def refuse(self, arrival: Arrival, fault: AlloysortError) -> Record:
         """A piece that cannot be taken at all goes to the default outlet."""

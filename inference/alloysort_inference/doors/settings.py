@@ -50,6 +50,12 @@ class Settings(BaseModel):
     max_body_mb: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=40, description="largest request, in 10^6 bytes"
     )
+    read_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(
+        default=10.0, description="how long a client may stall inside a request before it is refused, in s"
+    )
+    keep_alive_s: Annotated[int, Field(ge=1, le=86_400)] = Field(
+        default=300, description="how long a connection without a request stays open, in s"
+    )
 
 
 def read_settings(environment: Mapping[str, str], **chosen: Any) -> Settings:

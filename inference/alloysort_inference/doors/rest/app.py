@@ -17,11 +17,11 @@ from pydantic import BaseModel, Field
 
 from alloysort_inference.doors.rest.answer import Answer, make_answer
 from alloysort_inference.doors.rest.problem import Problem, RefusedError, describe, handle_problems
-from alloysort_inference.doors.rest.request import openapi_body, read_piece
+from alloysort_inference.doors.rest.request import JSON, openapi_body, read_axis, read_piece, read_pieces
 from alloysort_inference.doors.service import Service
 from alloysort_inference.doors.settings import Settings
 from alloysort_inference.doors.stream.server import stream_door
-from alloysort_inference.pipeline import Arrival, Classifier
+from alloysort_inference.pipeline import Classifier
 from alloysort_models.bundle.grid import Grid
 from alloysort_models.bundle.manifest import Thresholds
 
@@ -36,14 +36,23 @@ milliseconds. Probabilities run from 0 to 1. Novelty has no unit: compare it wit
 **Errors** are `application/problem+json` (RFC 9457) with one line that says what is at fault.
 """
 CLASSIFY: Final = """\
-Send what the sensors saw of one piece, in either form:
+Send what the sensors saw of one piece, in one of these forms:
 
 * `multipart/form-data` with a file part `image` (JPEG or PNG), a file part `spectrum` (csv and its
   relatives), or both;
 * `application/json` with `wavelength_nm` (nm, air, increasing) and `counts` (a list for each shot, or one
-  list), with `image_base64`, or with all three.
+  list), with `image_base64`, or with all three; `axis` may stand for `wavelength_nm`;
 
-`piece_id` and `batch` are optional in both.
+* `application/vnd.alloysort.piece`: the piece message of the stream door (docs/stream.md), on an axis of
+  `/v1/axes`; the fastest way.
+
+`piece_id` and `batch` are optional in all, and so are `deadline_ms` and `saturation_counts` (the detector's
+ceiling). A piece that cannot be used, or that would be late, still gets its outlet and `eject`.
+"""
+BATCH: Final = """\
+Send `application/json` with `pieces`, a list of pieces as `/v1/classify` takes them, or
+`application/vnd.alloysort.pieces`: piece messages, each behind its length as a little-endian u32.
+A piece that cannot be used is `refused` in its place and holds up no other.
 """
 
 
@@ -63,6 +72,19 @@ class Model(BaseModel):
     providers: list[str] = Field(description="onnxruntime execution providers, first choice first")
     recipe: str
     outlets: list[str]
+
+
+class Answers(BaseModel):
+    """Of many pieces, in the order in which they were sent."""
+
+    answers: list[Answer]
+
+
+class RegisteredAxis(BaseModel):
+    """An axis that pieces can name from now on, until the service ends."""
+
+    axis: int = Field(description="its number")
+    channels: int
 
 
 class Health(BaseModel):
@@ -112,7 +134,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         "/v1/classify",
         summary="What is this piece, and where does it go?",
         description=CLASSIFY,
-        responses=describe(400, 413, 415, 422, 503),
+        responses=describe(400, 408, 413, 415, 422, 503),
         openapi_extra=openapi_body(),
     )
     async def classify(
@@ -124,14 +146,37 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     ) -> Answer:
         _require_ready(service)
         service.intake.require_room()
-        piece = await read_piece(request, service.settings.max_body_mb * 1_000_000)
-        arrival = Arrival(piece.spectrum, piece.image, piece.piece_id, piece.batch)
-        record = await service.sort(arrival, deadline_ms)
+        sent = await read_piece(request, service)
+        record = await service.sort(sent.arrival, sent.deadline_ms or deadline_ms)
         if record.fault is not None:
             raise RefusedError(record)
         answer = make_answer(record)
         # the answer is valid by construction; letting FastAPI validate it again would double its cost
         return Response(answer.model_dump_json(), media_type="application/json")  # type: ignore[return-value]
+
+    @app.post(
+        "/v1/classify/batch",
+        summary="The same of many pieces at once",
+        description=BATCH,
+        responses=describe(400, 408, 413, 415, 503),
+    )
+    async def classify_batch(
+        request: Request,
+        deadline_ms: Annotated[float | None, Query(gt=0, description="as for one piece")] = None,
+    ) -> Answers:
+        _require_ready(service)
+        service.intake.require_room()
+        pieces = await read_pieces(request, service)
+        records = await asyncio.gather(
+            *(service.sort(sent.arrival, sent.deadline_ms or deadline_ms) for sent in pieces)
+        )
+        answers = Answers(answers=[make_answer(record) for record in records])
+        return Response(answers.model_dump_json(), media_type=JSON)  # type: ignore[return-value]
+
+    @app.post("/v1/axes", summary="Name a wavelength axis once", responses=describe(400, 408, 413, 415, 422))
+    async def register(request: Request) -> RegisteredAxis:
+        axis = service.register(await read_axis(request, service))
+        return RegisteredAxis(axis=axis.number, channels=axis.wavelength_nm.size)
 
     @app.get("/v1/model", summary="The bundle and the recipe in use")
     async def model() -> Model:

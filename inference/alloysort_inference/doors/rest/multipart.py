@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.message import Message
@@ -13,6 +14,9 @@ from python_multipart.multipart import parse_options_header
 from alloysort_datasets.errors import DataError
 
 MAX_PARTS = 16
+
+# the parser warns of what it then raises; where no logging is set up, that would land on stderr as it is
+logging.getLogger("python_multipart").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,8 @@ def parse_parts(body: bytes, content_type: str) -> list[Part]:
     try:
         parser = MultipartParser(boundary, collector.callbacks())  # type: ignore[arg-type]
         parser.write(body)
-    except FormParserError as error:
-        raise DataError(f"multipart body: malformed: {error}") from None
+    except FormParserError:
+        raise DataError(f"multipart body: {collector.fault(boundary)}") from None
     if not collector.closed:
         raise DataError("multipart body: cut off before its closing boundary")
     return collector.parts
@@ -58,10 +62,25 @@ def parse_parts(body: bytes, content_type: str) -> list[Part]:
 class _Collector:
     parts: list[Part] = field(default_factory=list)
     closed: bool = False
+    _begun: int = 0
     _headers: dict[bytes, bytes] = field(default_factory=dict)
     _name: bytearray = field(default_factory=bytearray)
     _value: bytearray = field(default_factory=bytearray)
     _content: bytearray = field(default_factory=bytearray)
+
+    def fault(self, boundary: bytes) -> str:
+        """What is wrong where the parser gave up; its own words are those of a state machine."""
+        if not self._begun:
+            named = boundary.decode("latin-1")[:80]
+            return (
+                f"does not begin with --{named} (the boundary that the Content-Type header names) and CR LF"
+            )
+        if self.closed:
+            return "something other than the end stands behind its closing boundary"
+        return (
+            f"part {self._begun} is malformed: a part is its boundary, headers as 'Name: value', a blank "
+            "line, the content, each ended by CR LF"
+        )
 
     def callbacks(self) -> dict[str, object]:
         events = ("part_begin", "header_field", "header_value", "header_end", "part_data", "part_end", "end")
@@ -70,6 +89,7 @@ class _Collector:
     def part_begin(self) -> None:
         if len(self.parts) == MAX_PARTS:
             raise DataError(f"multipart body: over {MAX_PARTS} parts")
+        self._begun += 1
         self._headers, self._content = {}, bytearray()
 
     def header_field(self, data: bytes, start: int, end: int) -> None:

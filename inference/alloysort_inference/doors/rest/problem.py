@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from alloysort_datasets.errors import AlloysortError, DataError
 from alloysort_inference.doors.intake import ClosedError, QueueFullError
@@ -83,9 +84,19 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     if error.status_code == HTTPStatus.NOT_FOUND and detail == HTTPStatus.NOT_FOUND.phrase:
         detail = f"nothing at {request.url.path}; see /docs for what there is"
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = (error.headers or {}).get("Allow", "other methods")
+        allowed = _methods_at(request)
         detail = f"{request.url.path} takes {allowed}, not {request.method}"
+        return problem(error.status_code, detail, {"Allow": allowed})
     return problem(error.status_code, detail, error.headers)
+
+
+def _methods_at(request: Request) -> str:
+    # the framework names the methods of the first route only, and /healthz has one for GET and one for HEAD
+    methods: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= set(getattr(route, "methods", None) or ("GET", "HEAD"))  # a mount serves files
+    return ", ".join(sorted(methods))
 
 
 async def _on_purpose(_: Request, error: Exception) -> JSONResponse:

@@ -17,6 +17,7 @@ and gets one answer for every piece, in the order in which they are decided:
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -71,6 +72,7 @@ class Counts:
 
     axis: Axis
     shots: NDArray[np.generic]
+    slow: bool = False
 
     @property
     def size(self) -> int:
@@ -187,7 +189,7 @@ def encode_piece(piece: PieceMessage) -> bytes:
     return b"".join((head, body, image, *labels))
 
 
-def decode_piece(message: bytes, axes: dict[int, Axis]) -> PieceMessage:
+def decode_piece(message: bytes, axes: Mapping[int, Axis]) -> PieceMessage:
     """A message as a piece; its counts stay where they are.
 
     Raises:
