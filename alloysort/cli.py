@@ -147,11 +147,14 @@ def train(
     config: Annotated[Path, typer.Argument(help="Training configuration, TOML.")],
     data: Annotated[list[Path], typer.Option("--data", help="Piece table; may be given several times.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the run; one that is there is resumed.")],
+    start: Annotated[
+        Path | None, typer.Option("--from", help="Folder of a finished run whose network is trained on.")
+    ] = None,
 ) -> None:
     """Train a model on piece tables."""
     from alloysort_training.train import train as run_training
 
-    run_training(config, data, out)
+    run_training(config, data, out, start)
 
 
 @app.command()

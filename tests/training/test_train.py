@@ -14,9 +14,9 @@ import torch
 from alloysort_datasets.errors import TrainingError
 from alloysort_datasets.piece import Piece
 from alloysort_datasets.table.store import read_pieces
-from alloysort_training.prepare import LAYERS, NON_METAL
+from alloysort_training.prepare import LAYERS, NON_METAL, survey
 from alloysort_training.prepared import Batch
-from alloysort_training.train import CHECKPOINT, METRICS, Truth, load_run, train
+from alloysort_training.train import CHECKPOINT, METRICS, Truth, load_run, train, trained_batches
 
 pytestmark = pytest.mark.xdist_group("training")
 CONFIGS = Path(__file__).resolve().parents[2] / "training" / "configs"
@@ -173,3 +173,38 @@ def test_where_nobody_knows_what_was_shown_no_surface_is_learned() -> None:
     assert real.family.tolist() == [5, 5, NON_METAL]
     assert torch.isnan(real.surface).all()
     assert real.stranger.tolist() == [0, 0, 0]
+
+
+def test_a_run_may_begin_with_what_another_has_learned(
+    run: Path, table: Path, write_table: Callable[..., Path], tmp_path: Path
+) -> None:
+    more = write_table(
+        [
+            replace(piece, piece_id=f"new-{piece.piece_id}", batch=f"new-{piece.batch}")
+            for piece in read_pieces(table)
+            if piece.split != "test"
+        ]
+    )
+    once = tmp_path / "once.toml"
+    once.write_text(TINY.read_text(encoding="utf-8").replace("epochs = 8", "epochs = 1"), encoding="utf-8")
+    train(once, [more], tmp_path / "on", run)
+    train(once, [more], tmp_path / "anew")
+    rows = [(tmp_path / name / METRICS).read_text().splitlines()[1].split(",") for name in ("on", "anew")]
+    on, anew = (float(row[4]) for row in rows)
+    assert on > anew + 0.2
+    begun, _, _ = load_run(tmp_path / "on")
+    assert begun["started_from"] == {
+        "data_sha256": survey([table]).sha256, "simulator": None, "pieces": 900, "epochs": 8,
+    }  # fmt: skip
+    assert trained_batches(tmp_path / "on") >= trained_batches(run) | {("simulator", "new-train-0")}
+    with pytest.raises(TrainingError, match="another beginning"):
+        train(once, [more], tmp_path / "on")
+
+
+def test_a_run_does_not_begin_with_what_it_is_to_be_measured_on(
+    run: Path, table: Path, write_table: Callable[..., Path], tmp_path: Path
+) -> None:
+    turned = {"train": "calibration", "calibration": "train", "test": "test", None: None}
+    swapped = write_table([replace(piece, split=turned[piece.split]) for piece in read_pieces(table)])
+    with pytest.raises(TrainingError, match="batches that are to be measured on here"):
+        train(TINY, [swapped], tmp_path / "on", run)

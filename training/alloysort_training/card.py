@@ -40,7 +40,7 @@ def write_card(
         limits=_limits(begun),
         created=manifest.created,
         machine=begun["machine"],
-        train_pieces=f"{begun['pieces']['train']:,}",
+        train_pieces=_train_pieces(begun),
         calibration_pieces=f"{found.pieces['calibration']:,}",
         test_pieces=f"{found.pieces['test']:,}",
         sources=", ".join(begun["sources"]),
@@ -75,6 +75,16 @@ def write_card(
         novelty_quantile=f"{config.acceptance.novelty_quantile:.0%}",
         data=" ".join(["DIR"] * len(begun["data"])),
         config=_toml(_differences(config)),
+    )
+
+
+def _train_pieces(begun: Begun) -> str:
+    pieces, earlier = begun["pieces"]["train"], begun["started_from"]
+    if earlier is None:
+        return f"{pieces:,}"
+    return (
+        f"{pieces:,} pieces, beginning with what {earlier['epochs']} epochs on {earlier['pieces']:,} others "
+        f"(SHA-256 `{earlier['data_sha256']}`) had taught it, so on {pieces + earlier['pieces']:,}"
     )
 
 

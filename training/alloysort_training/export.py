@@ -7,7 +7,6 @@ alloysort export RUN --data DIR --out BUNDLE    where it trained on another mach
 from __future__ import annotations
 
 import contextlib
-import csv
 import datetime
 import logging
 import re
@@ -45,7 +44,7 @@ from alloysort_training.evaluate import evaluate, feed, open_session, predict
 from alloysort_training.prepare import Survey, prepare, require_splits, survey
 from alloysort_training.prepared import Prepared
 from alloysort_training.quantize import quantize
-from alloysort_training.train import CACHE, TRAINED, Begun, load_run
+from alloysort_training.train import CACHE, Begun, load_run, trained_batches
 
 OPSET: Final = 18
 PARITY_PIECES: Final = 1000
@@ -241,9 +240,7 @@ def _manifest(
 def _other_data(run: Path, tables: Sequence[Path]) -> Survey:
     found = survey(tables)
     require_splits(found, tables, "train", "calibration", "test")
-    with (run / TRAINED).open(newline="", encoding="utf-8") as file:
-        trained = {(source, batch) for source, batch in csv.reader(file)}
-    again = trained & (found.batches.keys() - found.trained)
+    again = trained_batches(run) & (found.batches.keys() - found.trained)
     if again:
         source, batch = min(again)
         raise TrainingError(

@@ -3,6 +3,7 @@
     alloysort train training/configs/default.toml --data DIR --out RUN       one process, CPU or GPU
     torchrun --nproc-per-node 4 -m alloysort_training.train CONFIG --data DIR... --out RUN
     the same command once more                                               goes on where it was killed
+    alloysort train CONFIG --data DIR --out RUN2 --from RUN                  begins with what RUN has learned
 
 RUN then holds config.json, trained.csv (batches), metrics.csv, checkpoints/last.ckpt and cache/ (prepared
 inputs, may be deleted).
@@ -50,6 +51,15 @@ CHECKPOINT: Final = Path("checkpoints", "last.ckpt")
 _log = logging.getLogger("alloysort")
 
 
+class Earlier(TypedDict):
+    """The run whose network another one began with: its tables, pieces and epochs, those before it included."""
+
+    data_sha256: str
+    simulator: int | None
+    pieces: int
+    epochs: int
+
+
 class Begun(TypedDict):
     """What RUN/config.json says: all that a run hangs on, and where it began."""
 
@@ -61,18 +71,21 @@ class Begun(TypedDict):
     simulator: int | None
     front_end: int
     machine: str
+    started_from: Earlier | None
 
 
-def train(config: Path, data: Sequence[Path], out: Path) -> None:
+def train(config: Path, data: Sequence[Path], out: Path, start: Path | None = None) -> None:
     """Fit a network, or go on with a run that was cut off.
 
     Args:
         config: TOML of differences from the defaults, see `alloysort_training.config`.
         data: piece tables; their `train` split is fitted, their `calibration` split watched.
         out: the run's folder.
+        start: a finished run whose network this one begins with.
 
     Raises:
-        TrainingError: the config is wrong, a split is missing or not kept apart, or `out` holds another run.
+        TrainingError: the config is wrong, a split is missing or not kept apart, `out` holds another run, or
+            the network of `start` is of another shape or was trained on what is watched here.
         DataError: a piece cannot be used.
     """
     settings = load_config(config)
@@ -80,9 +93,10 @@ def train(config: Path, data: Sequence[Path], out: Path) -> None:
     require_splits(found, data, "train", "calibration")
     _warn_of_absent_families(found)
     out.mkdir(parents=True, exist_ok=True)
-    _begin(out, settings, data, found)
+    learned = None if start is None else _learned(start, settings, found)
+    _begin(out, settings, data, found, start)
     with _quiet():
-        _fit(settings, Tables(data, found, settings, out / CACHE), out)
+        _fit(settings, Tables(data, found, settings, out / CACHE), out, learned)
 
 
 def new_sorter(config: Config) -> Sorter:
@@ -313,7 +327,22 @@ class MetricsFile(Callback):
         del pl_module
 
 
-def _fit(config: Config, tables: Tables, out: Path) -> None:
+def trained_batches(run: Path) -> set[tuple[str, str]]:
+    """The (source, batch) of all that a run, and the runs it began with, were trained on."""
+    with (run / TRAINED).open(newline="", encoding="utf-8") as file:
+        return {(source, batch) for source, batch in csv.reader(file)}
+
+
+def _learned(start: Path, settings: Config, found: Survey) -> Sorter:
+    _, before, sorter = load_run(start)
+    if (before.grid, before.network) != (settings.grid, settings.network):
+        raise TrainingError(f"{start}: its network is of another grid or size: give this config the same")
+    if trained_batches(start) & (found.batches.keys() - found.trained):
+        raise TrainingError(f"{start}: was trained on batches that are to be measured on here")
+    return sorter
+
+
+def _fit(config: Config, tables: Tables, out: Path, learned: Sorter | None) -> None:
     last = out / CHECKPOINT
     callbacks: list[Callback] = [
         ModelCheckpoint(dirpath=last.parent, filename=last.stem, enable_version_counter=False),
@@ -337,10 +366,24 @@ def _fit(config: Config, tables: Tables, out: Path) -> None:
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
-    trainer.fit(Fitting(config), tables, ckpt_path=last if last.is_file() else None, weights_only=True)
+    fitting = Fitting(config)
+    if learned is not None:
+        fitting.sorter.load_state_dict(learned.state_dict())
+    trainer.fit(fitting, tables, ckpt_path=last if last.is_file() else None, weights_only=True)
 
 
-def _begin(out: Path, config: Config, data: Sequence[Path], found: Survey) -> None:
+def _earlier(start: Path) -> Earlier:
+    begun, config, _ = load_run(start)
+    before = begun["started_from"]
+    return Earlier(
+        data_sha256=begun["data_sha256"],
+        simulator=begun["simulator"],
+        pieces=begun["pieces"]["train"] + (before["pieces"] if before else 0),
+        epochs=config.fit.epochs + (before["epochs"] if before else 0),
+    )
+
+
+def _begin(out: Path, config: Config, data: Sequence[Path], found: Survey, start: Path | None) -> None:
     """Note what the run hangs on; a run that goes on must hang on the same."""
     begun = Begun(
         config=config.model_dump(mode="json"),
@@ -351,11 +394,13 @@ def _begin(out: Path, config: Config, data: Sequence[Path], found: Survey) -> No
         simulator=found.simulator,
         front_end=FRONT_END_VERSION,
         machine=_machine(),
+        started_from=None if start is None else _earlier(start),
     )
+    trained = found.trained | (set() if start is None else trained_batches(start))
     before = _read_begun(out)
     if before is None:
         with (out / TRAINED).open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([("source", "batch"), *sorted(found.trained)])
+            csv.writer(file).writerows([("source", "batch"), *sorted(trained)])
         (out / CONFIG).write_text(json.dumps(begun, indent=2) + "\n", encoding="utf-8")
     elif before["config"] != begun["config"]:
         raise TrainingError(f"{out}: holds a run with another config: name another --out, or delete it")
@@ -363,6 +408,8 @@ def _begin(out: Path, config: Config, data: Sequence[Path], found: Survey) -> No
         raise TrainingError(f"{out}: holds a run of another front end: name another --out, or delete it")
     elif before["data_sha256"] != begun["data_sha256"]:
         raise TrainingError(f"{out}: holds a run on other data: name another --out, or delete it")
+    elif before.get("started_from") != begun["started_from"]:
+        raise TrainingError(f"{out}: holds a run with another beginning: name another --out, or delete it")
 
 
 def _read_begun(run: Path) -> Begun | None:
@@ -371,6 +418,7 @@ def _read_begun(run: Path) -> Begun | None:
         return None
     try:
         begun: Begun = json.loads(path.read_text(encoding="utf-8"))
+        begun.setdefault("started_from", None)
     except ValueError as error:
         raise TrainingError(f"{path}: not JSON: {error}") from None
     return begun
@@ -416,9 +464,10 @@ def _main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("--data", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--from", type=Path, dest="start")
     told = parser.parse_args()
     try:
-        train(told.config, told.data, told.out)
+        train(told.config, told.data, told.out, told.start)
     except AlloysortError as error:
         sys.exit(f"alloysort: {error}")
 
