@@ -52,7 +52,7 @@ _log = logging.getLogger("alloysort")
 
 
 class Earlier(TypedDict):
-    """The run whose network another one began with: its tables, pieces and epochs, those before it included."""
+    """The run whose network another one began with; pieces and epochs include those before it."""
 
     data_sha256: str
     simulator: int | None
