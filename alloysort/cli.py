@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
-from alloysort import data_commands
+from alloysort import bench_commands, data_commands
 from alloysort_datasets.errors import AlloysortError, ImageError, SpectrumError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_commands.app, name="data")
+app.add_typer(bench_commands.app, name="bench")
 
 BundleOption = Annotated[
     Path | None,
@@ -121,10 +122,10 @@ def serve(
         float, typer.Option(help="Pieces a second of the demonstration.", min=0.1, max=10_000)
     ] = 20.0,
 ) -> None:
-    """Serve a model over HTTP until Ctrl-C.
+    """Serve a model over HTTP, and to lines over WebSocket, until Ctrl-C.
 
-    Options also come from the environment as ALLOYSORT_<NAME>, and there only PROVIDERS, THREADS, WORKERS and
-    MAX_BODY_MB.
+    Options also come from the environment as ALLOYSORT_<NAME>, and there only STREAM_PORT, PROVIDERS,
+    THREADS, WORKERS, DEADLINE_MS, QUEUE_PIECES, QUEUE_MB, MAX_BODY_MB, READ_TIMEOUT_S and KEEP_ALIVE_S.
     """
     from rich.console import Console
 

@@ -121,8 +121,8 @@ class Classifier:
     def __init__(self, engine: Engine, recipe: Recipe) -> None:
         self.engine = engine
         self.recipe = recipe
-        self._bundle = Origin(engine.bundle.manifest.name, engine.bundle.sha256)
-        self._recipe = Origin(recipe.name, recipe.sha256)
+        self.bundle = Origin(engine.bundle.manifest.name, engine.bundle.sha256)
+        self.recipe_origin = Origin(recipe.name, recipe.sha256)
 
     def classify(
         self,
@@ -212,8 +212,8 @@ class Classifier:
             piece_id=arrival.piece_id or uuid.uuid4().hex,
             batch=arrival.batch,
             time=datetime.now(UTC),
-            bundle=self._bundle,
-            recipe=self._recipe,
+            bundle=self.bundle,
+            recipe=self.recipe_origin,
             status="decided",
             assessment=assessment,
             decision=decision,
@@ -232,8 +232,8 @@ class Classifier:
             piece_id=arrival.piece_id or uuid.uuid4().hex,
             batch=arrival.batch,
             time=datetime.now(UTC),
-            bundle=self._bundle,
-            recipe=self._recipe,
+            bundle=self.bundle,
+            recipe=self.recipe_origin,
             status=status,
             assessment=None,
             decision=turn_away(self.recipe, reason),

@@ -7,6 +7,7 @@ taken within a round, and of the rounds the median is told. Client and server sh
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import subprocess
@@ -14,7 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any, Final, TypeVar
@@ -29,6 +30,7 @@ from alloysort_datasets.readers.picture import decode_picture, encode_jpeg
 from alloysort_datasets.spectrum import Spectrum, checked_axis
 from alloysort_inference.bench.load import OpenLoop, Send, closed_loop, open_loop
 from alloysort_inference.doors.stream.client import AsyncLine
+from alloysort_inference.doors.stream.wire import Axis, Counts, PieceMessage, encode_axis, encode_piece
 from alloysort_inference.engine.batcher import MOST, Batcher, Job, cores, spare_cores
 from alloysort_inference.engine.session import Engine
 from alloysort_inference.frontend.prepare import prepare
@@ -128,16 +130,18 @@ def bench_speed(
             say(f"round {number + 1} of {plan.rounds}: onnxruntime, engine, doors, saturated")
             rounds.append(_round(engine, classifier, load, plan.seconds, server))
         loops = []
-        for rate in RATES:
-            say(f"stream door, {rate} pieces/s for {plan.open_seconds:g} s")
-            loops.append(_run(_stream(server, load, _at_rate(rate, plan.open_seconds))))
+        for door, drive in DOORS.items():
+            for rate in RATES:
+                say(f"{door} door, {rate} pieces/s for {plan.open_seconds:g} s")
+                loop = _run(drive(server, load, _at_rate(rate, plan.open_seconds), DEADLINE_MS))
+                loops.append({"door": door, **_told(loop)})
         memory_mb = server.memory_mb()
     return {
         "bundle": engine.bundle.manifest.name,
         "cores": cores(),
         "rounds": plan.rounds,
         **_summary(rounds),
-        "open_loop": [{"door": "stream", **_told(loop)} for loop in loops],
+        "open_loop": loops,
         "ready_s": round(server.ready_s, 2),
         "rss_mb": round(memory_mb, 1),
     }
@@ -173,21 +177,20 @@ def serving(bundle: Path) -> Iterator[Server]:
     """
     started = perf_counter()
     command = [sys.executable, "-m", "alloysort", "serve", "--bundle", str(bundle), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        first = process.stdout.readline() if process.stdout else ""
-        found = SERVING.search(first)
-        if found is None:
-            raise AlloysortError(f"the service did not come up: {first.strip() or 'it said nothing'}")
-        http, stream = found.groups()
-        while not _is_ready(stream):
-            if perf_counter() - started > READY_S:
-                raise AlloysortError(f"the service was not ready within {READY_S:g} s")
-            sleep(0.02)
-        yield Server(http, stream, perf_counter() - started, process.pid)
-    finally:
-        process.terminate()
-        process.wait(10)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            first = process.stdout.readline() if process.stdout else ""
+            found = SERVING.search(first)
+            if found is None:
+                raise AlloysortError(f"the service did not come up: {first.strip() or 'it said nothing'}")
+            http, stream = found.groups()
+            while not _is_ready(stream):
+                if perf_counter() - started > READY_S:
+                    raise AlloysortError(f"the service was not ready within {READY_S:g} s")
+                sleep(0.02)
+            yield Server(http, stream, perf_counter() - started, process.pid)
+        finally:
+            process.terminate()
 
 
 def saturate(work: Callable[[], int], threads: int, seconds: float) -> float:
@@ -229,6 +232,7 @@ def _round(
         "raw_onnxruntime": max(raw.values()),
         "prepared": saturate(assess, cores(), seconds),
         "engine": _from_bytes(classifier, load, seconds),
+        "rest": _run(_rest(server, load, lambda send: closed_loop(send, seconds, IN_FLIGHT))),
         "stream": _run(_stream(server, load, lambda send: closed_loop(send, seconds, IN_FLIGHT))),
     }
 
@@ -271,7 +275,9 @@ def _raw(engine: Engine, features: Features, batch: int) -> Callable[[], int]:
     return run
 
 
-async def _stream(server: Server, load: Load, drive: Callable[[Send], Any]) -> Any:
+async def _stream(
+    server: Server, load: Load, drive: Callable[[Send], Any], deadline_ms: float | None = None
+) -> Any:
     """Drive the stream door over one connection."""
     line = await AsyncLine.connect(server.stream)
     axis = line.axis(load.wavelength_nm)
@@ -280,14 +286,51 @@ async def _stream(server: Server, load: Load, drive: Callable[[Send], Any]) -> A
         answer = await line.send(axis, load.shots, load.jpeg, deadline_ms=deadline_ms)
         return answer.status == "decided"
 
-    deadline_ms: float | None = None
     for _ in range(50):
         await send()
-    deadline_ms = DEADLINE_MS if getattr(drive, "timed", False) else None
     try:
         return await drive(send)
     finally:
         await line.close()
+
+
+async def _rest(
+    server: Server, load: Load, drive: Callable[[Send], Any], deadline_ms: float | None = None
+) -> Any:
+    """Drive the REST door with piece messages over connections that stay open."""
+    host, port = server.http.removeprefix("http://").rsplit(":", 1)
+    idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def ask(path: str, kind: str, body: bytes) -> bytes:
+        reader, writer = idle.pop() if idle else await asyncio.open_connection(host, int(port))
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        writer.write(head.encode() + body)
+        told = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", told, re.IGNORECASE)
+        answer = await reader.readexactly(int(length[1]) if length else 0)
+        idle.append((reader, writer))
+        return answer
+
+    axis = Axis(0, load.wavelength_nm)
+    number = json.loads(await ask("/v1/axes", "application/vnd.alloysort.axis", encode_axis(axis)))["axis"]
+    counts = Counts(replace(axis, number=number), load.shots)
+
+    async def send() -> bool:
+        message = encode_piece(PieceMessage(1, counts, load.jpeg, deadline_ms))
+        return b'"decided"' in await ask("/v1/classify", "application/vnd.alloysort.piece", message)
+
+    for _ in range(50):
+        await send()
+    try:
+        return await drive(send)
+    finally:
+        for _, writer in idle:
+            writer.close()
+
+
+DOORS: Final = {"rest": _rest, "stream": _stream}
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
@@ -297,11 +340,7 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _at_rate(rate: float, seconds: float) -> Callable[[Send], Any]:
-    def drive(send: Send) -> Any:
-        return open_loop(send, rate, seconds)
-
-    drive.timed = True  # type: ignore[attr-defined]
-    return drive
+    return lambda send: open_loop(send, rate, seconds)
 
 
 def _is_ready(stream: str) -> bool:
@@ -330,7 +369,7 @@ def _summary(rounds: list[dict[str, float]]) -> dict[str, Any]:
             "one_core_batch_1": round(median(lambda one: one["raw_one"])),
         }
     }
-    for name in ("prepared", "engine", "stream"):
+    for name in ("prepared", "engine", "rest", "stream"):
         rates = np.array([one[name] for one in rounds])
         raw, engine = (np.array([one[key] for one in rounds]) for key in ("raw_onnxruntime", "engine"))
         told[name] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from alloysort_inference.doors.settings import Settings
 DRAIN_S: Final = 5  # what open requests get to finish once the service is told to stop
 LINGER_S: Final = 0.2  # how long connections stay open for the requests that are on their way
 TICK_S: Final = 0.02
+SWITCH_S: Final = 0.001  # of threads: a loop that waits for a thread of the engine waits no longer
 BACKLOG: Final = 2048
 
 
@@ -73,6 +75,7 @@ def serve(settings: Settings, console: Console, stream: Stream | None = None) ->
         )
         demo = None if stream is None else Demonstration(service, stream, console, f"{stream.name}: {about}")
         server = Server(app, demo)
+        sys.setswitchinterval(SWITCH_S)
         with _stopped_by_signals(server):
             server.run(sockets=[listener])
     if demo is not None:

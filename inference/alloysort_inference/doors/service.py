@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -15,12 +16,14 @@ from alloysort_datasets.errors import AlloysortError, DataError
 from alloysort_inference.doors.intake import Intake, Limits
 from alloysort_inference.doors.settings import Settings
 from alloysort_inference.doors.stream.wire import Axis
+from alloysort_inference.doors.tally import Tally
 from alloysort_inference.engine.batcher import Batcher, spare_cores
 from alloysort_inference.log.store import DecisionLog
 from alloysort_inference.pipeline import Arrival, Classifier, Ready, open_classifier
 from alloysort_inference.record import Record
 
 MOST_AXES: Final = 256
+COLLECT_AFTER: Final = (50_000, 20, 100)
 WARMING: Final = "the model is warming up"
 INTERNAL: Final = "internal error; the server's own output says more"
 
@@ -43,6 +46,7 @@ class Service:
         self.batcher: Batcher[Ready, Record] = Batcher(
             self._assess, self._turn_away, self._give_up, threads=settings.workers or spare_cores()
         )
+        self.tally = Tally()
         self.axes: dict[int, Axis] = {}
         self._intake: Intake | None = None
 
@@ -58,6 +62,7 @@ class Service:
         """Run the engine until it is as fast as it gets; from then on the service is ready."""
         try:
             await anyio.to_thread.run_sync(self.classifier.warm_up)
+            settle_memory()
         except AlloysortError as error:
             self.waiting_for = str(error)
         else:
@@ -120,7 +125,7 @@ class Service:
         await self.intake.close()
         await asyncio.to_thread(self.batcher.close)
         if self.log is not None:
-            self.log.close()
+            await asyncio.to_thread(self.log.close)
 
     def _assess(self, ready: Sequence[Ready]) -> list[Record]:
         """Each by the classifier that prepared it: they are two while one takes over from another."""
@@ -137,9 +142,17 @@ class Service:
         return self.refuse(ready.arrival, AlloysortError(INTERNAL))
 
     def _noted(self, record: Record) -> Record:
+        self.tally.note(record)
         if self.log is not None:
             self.log.write(record)
         return record
+
+
+def settle_memory() -> None:
+    """What is loaded stays: the garbage collector need not look at it again in the middle of a piece."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
 
 
 def _call(loop: asyncio.AbstractEventLoop, settle: Callable[[Record], None], record: Record) -> None:

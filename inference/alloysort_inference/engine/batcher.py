@@ -114,6 +114,7 @@ class Batcher(Generic[T, R]):
         self._work, self._turn_away, self._give_up, self._most = work, turn_away, give_up, most
         self._heap: list[tuple[float, int, Job[T, R]]] = []
         self._number, self._idle = 0, 0
+        self._known_faults: set[str] = set()
         self._open = True
         self._changed = threading.Condition()
         self._threads = [
@@ -166,8 +167,15 @@ class Batcher(Generic[T, R]):
         try:
             return self._work(what)
         except Exception as error:  # noqa: BLE001 (whatever it is, the pieces need an answer)
-            _log.exception("a batch of %d failed", len(what))
+            self._complain(error, len(what))
             return [self._give_up(one, error) for one in what]
+
+    def _complain(self, error: Exception, pieces: int) -> None:
+        """With a traceback the first time; a fault of every batch is not to fill the disk."""
+        if repr(error) in self._known_faults:
+            return
+        self._known_faults.add(repr(error))
+        _log.exception("a batch of %d failed; said once for each kind of fault", pieces)
 
     def _next(self) -> tuple[list[Job[T, R]], list[Job[T, R]]]:
         """The next batch, and those that came too late; neither once the queue is closed and empty."""

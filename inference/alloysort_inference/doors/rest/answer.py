@@ -34,6 +34,8 @@ class Answer(BaseModel):
 
     model_config = ConfigDict(frozen=True)
     piece_id: str = Field(description="as given, or made up where none was")
+    bundle_sha256: str = Field(description="of the bundle that decided")
+    recipe_sha256: str = Field(description="of the recipe that decided")
     status: Status = Field(
         description="decided; or late: not computed, for it could not have made its deadline"
     )
@@ -65,6 +67,8 @@ def make_answer(record: Record) -> Answer:
     said, decision = record.assessment, record.decision
     return Answer(
         piece_id=record.piece_id,
+        bundle_sha256=record.bundle.sha256,
+        recipe_sha256=record.recipe.sha256,
         status=record.status,
         family=decision.family,
         accepted=decision.accepted,

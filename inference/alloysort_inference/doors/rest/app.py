@@ -11,11 +11,12 @@ from importlib.metadata import version
 from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, HTTPException, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import PlainTextResponse, Response
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, Field
 
 from alloysort_inference.doors.rest.answer import Answer, make_answer
+from alloysort_inference.doors.rest.metrics import CONTENT_TYPE, exposition
 from alloysort_inference.doors.rest.problem import Problem, RefusedError, describe, handle_problems
 from alloysort_inference.doors.rest.request import JSON, openapi_body, read_axis, read_piece, read_pieces
 from alloysort_inference.doors.service import Service
@@ -69,8 +70,10 @@ class Model(BaseModel):
     thresholds: Thresholds
     training_data_sha256: str
     metrics: dict[str, Any] = Field(description="measured when it was released")
+    sha256: str = Field(description="of bundle.json, which names the hashes of all other files")
     providers: list[str] = Field(description="onnxruntime execution providers, first choice first")
     recipe: str
+    recipe_sha256: str
     outlets: list[str]
 
 
@@ -108,10 +111,12 @@ def create_app(settings: Settings, stream: socket.socket | None = None) -> FastA
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         warming = asyncio.create_task(service.warm_up())
+        watching = asyncio.create_task(service.tally.watch_the_loop())
         try:
             async with stream_door(service, stream) if stream else nullcontext():
                 yield
         finally:
+            watching.cancel()
             await warming
             await service.close()
 
@@ -182,6 +187,10 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     async def model() -> Model:
         return describe_model(service.classifier)
 
+    @app.get("/metrics", summary="For Prometheus", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        return Response(exposition(service), media_type=CONTENT_TYPE)
+
     @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", summary="Is the process alive?")
     async def healthz() -> Health:
@@ -207,7 +216,9 @@ def describe_model(classifier: Classifier) -> Model:
         manifest.model_dump(include=known | {"training_data_sha256", "metrics"})
         | {
             "providers": classifier.engine.providers,
+            "sha256": classifier.bundle.sha256,
             "recipe": classifier.recipe.name,
+            "recipe_sha256": classifier.recipe_origin.sha256,
             "outlets": [outlet.name for outlet in classifier.recipe.outlets],
         }
     )

@@ -73,15 +73,14 @@ async def stream_door(service: Service, listener: socket.socket) -> AsyncIterato
 def greeting(service: Service) -> dict[str, object]:
     """What a line is told first, and again whenever it changes."""
     classifier = service.classifier
-    manifest = classifier.engine.bundle.manifest
     return {
         "protocol": PROTOCOL,
         "families": FAMILIES,
         "elements": ELEMENTS,
         "quality": FLAGS,
         "outlets": [outlet.name for outlet in classifier.recipe.outlets],
-        "bundle": {"name": manifest.name, "sha256": classifier.engine.bundle.sha256},
-        "recipe": {"name": classifier.recipe.name, "sha256": classifier.recipe.sha256},
+        "bundle": {"name": classifier.bundle.name, "sha256": classifier.bundle.sha256},
+        "recipe": {"name": classifier.recipe.name, "sha256": classifier.recipe_origin.sha256},
         "deadline_ms": service.settings.deadline_ms,
         "max_message_bytes": service.settings.max_body_mb * 1_000_000,
     }
@@ -228,8 +227,8 @@ class Line(WSListener):
             self._transport.disconnect()
 
     def _greet(self) -> None:
-        recipe = self._service.classifier.recipe
-        self._recipe = recipe.sha256
+        classifier = self._service.classifier
+        recipe, self._recipe = classifier.recipe, classifier.recipe_origin.sha256
         self._outlets = {outlet.name: number for number, outlet in enumerate(recipe.outlets)}
         if self._transport is not None:
             self._transport.send(WSMsgType.TEXT, json.dumps(greeting(self._service)).encode())

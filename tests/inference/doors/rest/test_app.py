@@ -131,6 +131,7 @@ def test_ids_and_batches_reach_answer_and_log(client, log_path, make_csv):
     data = {"piece_id": "p-7", "batch": "tuesday"}
     said = client.post("/v1/classify", files={"spectrum": make_csv(395.0)}, data=data).json()
     assert said["piece_id"] == "p-7"
+    wait_until(lambda: "tuesday" in log_path.read_text())
     last = json.loads(log_path.read_text().splitlines()[-1])
     assert (last["piece_id"], last["batch"], last["family"]) == ("p-7", "tuesday", "6xxx")
 
