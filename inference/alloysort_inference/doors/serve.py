@@ -76,7 +76,7 @@ def serve(settings: Settings, console: Console, stream: Stream | None = None) ->
         demo = None if stream is None else Demonstration(service, stream, console, f"{stream.name}: {about}")
         server = Server(app, demo)
         sys.setswitchinterval(SWITCH_S)
-        with _stopped_by_signals(server):
+        with _stopped_by_signals(server), _reloaded_by_hangup(service):
             server.run(sockets=[listener])
     if demo is not None:
         demo.finish()
@@ -229,6 +229,23 @@ def listen_stream(settings: Settings, listener: socket.socket) -> socket.socket:
 
 def _reason(error: Exception) -> str:
     return (getattr(error, "strerror", None) or str(error)).lower()
+
+
+@contextmanager
+def _reloaded_by_hangup(service: Service) -> Iterator[None]:
+    """SIGHUP takes the recipe's file anew, where there is such a signal."""
+    if not hasattr(signal, "SIGHUP"):
+        yield
+        return
+
+    def reload(_: int, __: FrameType | None) -> None:
+        service.loop.call_soon_threadsafe(lambda: service.begin(service.reload_recipe()))
+
+    before = signal.signal(signal.SIGHUP, reload)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @contextmanager

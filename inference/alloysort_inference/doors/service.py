@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import anyio
 import numpy as np
 
 from alloysort_datasets.errors import AlloysortError, DataError
+from alloysort_inference.doors.changeover import Changeover
 from alloysort_inference.doors.intake import Intake, Limits
 from alloysort_inference.doors.settings import Settings
 from alloysort_inference.doors.stream.wire import Axis
@@ -24,6 +27,7 @@ from alloysort_inference.record import Record
 
 MOST_AXES: Final = 256
 COLLECT_AFTER: Final = (50_000, 20, 100)
+_log = logging.getLogger("alloysort")
 WARMING: Final = "the model is warming up"
 INTERNAL: Final = "internal error; the server's own output says more"
 
@@ -38,17 +42,23 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.classifier: Classifier = open_classifier(
-            settings.bundle, settings.recipe, settings.providers, settings.threads
-        )
+        first = open_classifier(settings.bundle, settings.recipe, settings.providers, settings.threads)
+        self.changeover = Changeover(first, self._open_another)
         self.log = None if settings.log is None else DecisionLog(settings.log)
         self.waiting_for: str | None = WARMING
         self.batcher: Batcher[Ready, Record] = Batcher(
             self._assess, self._turn_away, self._give_up, threads=settings.workers or spare_cores()
         )
         self.tally = Tally()
+        self.loop: asyncio.AbstractEventLoop
+        self._tasks: set[asyncio.Task[None]] = set()
         self.axes: dict[int, Axis] = {}
         self._intake: Intake | None = None
+
+    @property
+    def classifier(self) -> Classifier:
+        """The one that decides."""
+        return self.changeover.current
 
     @property
     def intake(self) -> Intake:
@@ -58,8 +68,15 @@ class Service:
             self._intake = Intake(lambda: self.classifier, self.batcher, self._noted, limits)
         return self._intake
 
+    def begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have something done on the loop while it runs."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def warm_up(self) -> None:
         """Run the engine until it is as fast as it gets; from then on the service is ready."""
+        self.loop = asyncio.get_running_loop()
         try:
             await anyio.to_thread.run_sync(self.classifier.warm_up)
             settle_memory()
@@ -120,19 +137,42 @@ class Service:
         """A piece that cannot be taken at all goes to the default outlet."""
         return self._noted(self.classifier.refuse(arrival, fault))
 
+    async def reload_recipe(self) -> None:
+        """Take the recipe's file as it stands, whole; with a fault in it nothing changes but the log."""
+        try:
+            await self.changeover.load()
+        except AlloysortError as error:
+            _log.error("the recipe stays as it was: %s", error)
+        else:
+            self.changeover.switch()
+            recipe = self.classifier.recipe_origin
+            _log.warning("recipe %s taken anew, SHA-256 %s", recipe.name, recipe.sha256[:12])
+
     async def close(self) -> None:
         """Answer what waits, then close the log."""
         await self.intake.close()
         await asyncio.to_thread(self.batcher.close)
+        await asyncio.to_thread(self.changeover.close)
         if self.log is not None:
             await asyncio.to_thread(self.log.close)
 
     def _assess(self, ready: Sequence[Ready]) -> list[Record]:
         """Each by the classifier that prepared it: they are two while one takes over from another."""
         records: list[Record] = []
+        shadow = self.changeover.shadow
         for classifier, some in groupby(ready, key=lambda one: one.classifier):
             records += [self._noted(record) for record in classifier.assess(list(some))]
+        if shadow is not None:
+            for one, record in zip(ready, records, strict=True):
+                shadow.show(one.arrival, record)
         return records
+
+    def _open_another(self, bundle: Path | None, recipe: str | None) -> Classifier:
+        settings, current = self.settings, self.classifier
+        folder = current.engine.bundle.path if bundle is None else bundle
+        return open_classifier(
+            folder, settings.recipe if recipe is None else recipe, settings.providers, settings.threads
+        )
 
     def _turn_away(self, ready: Ready) -> Record:
         return self._noted(ready.classifier.turn_away(ready.arrival))

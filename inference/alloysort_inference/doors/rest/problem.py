@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
@@ -73,6 +74,7 @@ def handle_problems(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(AlloysortError, _on_purpose)
     app.add_exception_handler(RefusedError, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _bug)
 
@@ -112,6 +114,16 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
     theirs = isinstance(error.record.fault, DataError)
     status = _UNUSABLE if theirs else HTTPStatus.INTERNAL_SERVER_ERROR
     return problem(status, str(error), record=error.record)
+
+
+async def _invalid(_: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    faults = []
+    for detail in error.errors()[:5]:
+        where = ".".join(str(part) for part in detail["loc"][1:]) or "body"
+        faults.append(f"{where}: {detail['msg']} (is {detail['input']!r:.60})")
+    return problem(_UNUSABLE, "; ".join(faults))
 
 
 async def _gone(_: Request, __: Exception) -> JSONResponse:

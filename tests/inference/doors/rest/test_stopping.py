@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from urllib.request import urlopen
 
 import pytest
 
@@ -173,3 +174,25 @@ def test_half_requests_and_silent_clients_hold_up_no_stop(process, capfd):
     assert b"application/problem+json" in answers[2]
     for connection in connections:
         connection.close()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP here")
+def test_a_hangup_takes_the_recipe_anew(bundle, tmp_path):
+    recipe = tmp_path / "mine.toml"
+    text = 'default = "{}"\n[[outlets]]\nname = "{}"\n'
+    recipe.write_text(text.format("one", "one"), encoding="utf-8")
+    command = [sys.executable, "-m", "alloysort", "serve", "--bundle", str(bundle.path), "--port", "0"]
+    with subprocess.Popen(
+        [*command, "--recipe", str(recipe)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        port = int(process.stdout.readline().split("http://127.0.0.1:")[1].split()[0])
+        until_ready(port)
+        for default, expected in (("two", "two"), ("", "two"), ("three", "three")):
+            recipe.write_text(text.format(default, default), encoding="utf-8")
+            process.send_signal(signal.SIGHUP)
+            said = process.stderr.readline()
+            assert ("taken anew" in said) == bool(default), said
+            with urlopen(f"http://127.0.0.1:{port}/v1/model") as answer:
+                assert json.load(answer)["outlets"] == [expected]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0

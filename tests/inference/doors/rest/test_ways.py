@@ -76,6 +76,8 @@ def test_json_names_an_axis_a_ceiling_and_a_deadline(client: httpx.Client, axis:
         ok(client.post("/v1/classify?deadline_ms=0.001", json={"axis": 1, "counts": counts}))["status"]
         == "late"
     )
+    wrong = client.post("/v1/classify?deadline_ms=-1", json={"axis": 1, "counts": counts})
+    assert (wrong.status_code, "deadline_ms: " in wrong.json()["detail"]) == (422, True)
     both = client.post("/v1/classify", json={"axis": 1, "wavelength_nm": AXIS_NM.tolist(), "counts": counts})
     assert both.status_code == 400
 
