@@ -20,6 +20,7 @@ from alloysort_inference.engine.batcher import MARGIN_S, Batcher, Costs, Job
 from alloysort_inference.pipeline import Arrival, Classifier, Ready
 from alloysort_inference.record import Record
 
+TURN_S: Final = 0.001  # spent on pieces between two looks at the sockets
 INLINE_BYTES: Final = 500_000  # larger pieces are prepared in a thread
 FORGOTTEN: Final = "nobody waits for the answer any more"
 Done = Callable[[Record], None]
@@ -141,26 +142,44 @@ class Intake:
         self._threads.shutdown()
 
     def _kick(self) -> None:
-        if not self._kicked and self._heap and self._batcher.has_room:
+        if not self._kicked and self._heap:
             self._kicked = True
-            self._loop.call_soon(self._prepare_next)
+            self._loop.call_soon(self._take_turn)
 
-    def _prepare_next(self) -> None:
+    def _take_turn(self) -> None:
+        """Answer all that is late, prepare some, then let the loop look at its sockets."""
         self._kicked = False
-        if not (self._heap and self._batcher.has_room):
-            return
+        until_s = perf_counter() + TURN_S
+        while self._heap and perf_counter() < until_s:
+            due_s, _, arrival, _ = self._heap[0]
+            if id(arrival) in self._forgotten:
+                self._turn_away(lambda classifier, piece: classifier.refuse(piece, ForgottenError(FORGOTTEN)))
+            elif perf_counter() + self._needed_s() > due_s:
+                self.counts.late += 1
+                self._turn_away(lambda classifier, piece: classifier.turn_away(piece))
+            elif self._batcher.has_room:
+                self._prepare_next()
+            else:
+                return  # the engine kicks when it has answered
+        self._kick()
+
+    def _needed_s(self) -> float:
+        """From now to the answer of a piece that is prepared next."""
+        return self._costs.of(1) + self._batcher.expected_s() + MARGIN_S
+
+    def _pop(self) -> tuple[float, Arrival, Done]:
         due_s, _, arrival, done = heapq.heappop(self._heap)
         self._size -= arrival.size
+        return due_s, arrival, done
+
+    def _turn_away(self, record_of: Callable[[Classifier, Arrival], Record]) -> None:
+        _, arrival, done = self._pop()
+        self._answer(self._keep(record_of(self._classifier(), arrival)), done)
+
+    def _prepare_next(self) -> None:
+        due_s, arrival, done = self._pop()
         classifier = self._classifier()
-        if id(arrival) in self._forgotten:
-            self._answer(self._keep(classifier.refuse(arrival, ForgottenError(FORGOTTEN))), done)
-            self._kick()
-            return
-        needed_s = self._costs.of(1) + self._batcher.costs.of(1) + MARGIN_S
-        if perf_counter() + needed_s > due_s:
-            self.counts.late += 1
-            self._answer(self._keep(classifier.turn_away(arrival)), done)
-        elif getattr(arrival.spectrum, "slow", False) or arrival.size > INLINE_BYTES:
+        if getattr(arrival.spectrum, "slow", False) or arrival.size > INLINE_BYTES:
             ready = self._loop.run_in_executor(self._threads, classifier.ready, arrival)
             ready.add_done_callback(lambda future: self._pass_on(future.result(), due_s, done))
         else:
@@ -168,7 +187,6 @@ class Intake:
             prepared = classifier.ready(arrival)
             self._costs.learn(1, perf_counter() - started)
             self._pass_on(prepared, due_s, done)
-        self._kick()
 
     def _pass_on(self, prepared: Ready | Record, due_s: float, done: Done) -> None:
         if isinstance(prepared, Record):

@@ -113,7 +113,7 @@ class Batcher(Generic[T, R]):
         self.costs = Costs(most)
         self._work, self._turn_away, self._give_up, self._most = work, turn_away, give_up, most
         self._heap: list[tuple[float, int, Job[T, R]]] = []
-        self._number, self._idle = 0, 0
+        self._number, self._idle, self._busy_with = 0, 0, 0
         self._known_faults: set[str] = set()
         self._open = True
         self._changed = threading.Condition()
@@ -131,6 +131,11 @@ class Batcher(Generic[T, R]):
     def has_room(self) -> bool:
         """Whether another job would soon be taken: more only grow old in here."""
         return len(self._heap) < self._most * len(self._threads)
+
+    def expected_s(self) -> float:
+        """From now to the answer of a job that is submitted next."""
+        mine = self.costs.of(min(len(self._heap) + 1, self._most))
+        return mine if self._idle else mine + self.costs.of(max(1, min(self._busy_with, self._most)))
 
     def submit(self, job: Job[T, R]) -> None:
         """Have a job computed."""
@@ -196,6 +201,7 @@ class Batcher(Generic[T, R]):
                     late.append(self._pop())
                     continue
                 batch.append(self._pop())
+            self._busy_with = len(batch)
             self.counts.late += len(late)
             self.counts.computed += len(batch)
             if batch:
