@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 from fastapi import FastAPI, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,7 +15,8 @@ from alloysort_inference.doors.rest.problem import describe
 from alloysort_inference.doors.service import Service
 from alloysort_inference.pipeline import Classifier
 
-FAULTS: Final = describe(403, 422)
+UNUSABLE: Final = describe(400, 403, 422)
+NOTHING_THERE: Final = describe(403, 409)
 
 
 class Wanted(BaseModel):
@@ -23,7 +24,9 @@ class Wanted(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     bundle: Path | None = Field(default=None, description="folder of a bundle on this machine")
-    recipe: str | None = Field(default=None, description="name of a shipped recipe, or path of a TOML file")
+    recipe: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="name of a shipped recipe, or path of a TOML file"
+    )
 
 
 class Names(BaseModel):
@@ -61,7 +64,7 @@ def add_admin(app: FastAPI, service: Service) -> None:
     async def state() -> State:
         return _state(service)
 
-    @app.post("/v1/model/load", summary="Load a bundle or a recipe beside the one in use", responses=FAULTS)
+    @app.post("/v1/model/load", summary="Load a bundle or a recipe beside the one in use", responses=UNUSABLE)
     async def load(request: Request, wanted: Wanted) -> State:
         _require_local(request)
         try:
@@ -71,20 +74,22 @@ def add_admin(app: FastAPI, service: Service) -> None:
         return _state(service)
 
     @app.post(
-        "/v1/model/shadow", summary="Show the candidate every piece, without deciding", responses=FAULTS
+        "/v1/model/shadow",
+        summary="Show the candidate every piece, without deciding",
+        responses=NOTHING_THERE,
     )
     async def shadow(request: Request) -> State:
         _require_local(request)
         changeover.try_beside()
         return _state(service)
 
-    @app.post("/v1/model/switch", summary="Let the candidate decide", responses=FAULTS)
+    @app.post("/v1/model/switch", summary="Let the candidate decide", responses=NOTHING_THERE)
     async def switch(request: Request) -> State:
         _require_local(request)
         changeover.switch()
         return _state(service)
 
-    @app.post("/v1/model/rollback", summary="Let the one before decide again", responses=FAULTS)
+    @app.post("/v1/model/rollback", summary="Let the one before decide again", responses=NOTHING_THERE)
     async def rollback(request: Request) -> State:
         _require_local(request)
         changeover.roll_back()

@@ -19,7 +19,17 @@ from alloysort_inference.doors.rest.admin import add_admin
 from alloysort_inference.doors.rest.answer import Answer, make_answer
 from alloysort_inference.doors.rest.metrics import CONTENT_TYPE, exposition
 from alloysort_inference.doors.rest.problem import Problem, RefusedError, describe, handle_problems
-from alloysort_inference.doors.rest.request import JSON, openapi_body, read_axis, read_piece, read_pieces
+from alloysort_inference.doors.rest.request import (
+    JSON,
+    SENT_AXIS,
+    SENT_PIECE,
+    SENT_PIECES,
+    openapi_body,
+    openapi_schemas,
+    read_axis,
+    read_piece,
+    read_pieces,
+)
 from alloysort_inference.doors.service import Service
 from alloysort_inference.doors.settings import Settings
 from alloysort_inference.doors.stream.server import stream_door
@@ -132,7 +142,7 @@ def create_app(settings: Settings, stream: socket.socket | None = None) -> FastA
     add_admin(app, service)
     handle_problems(app)
     _add_routes(app, service)
-    app.openapi_schema = _with_problem_schema(app.openapi())
+    app.openapi_schema = _with_schemas(app.openapi())
     return app
 
 
@@ -142,7 +152,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         summary="What is this piece, and where does it go?",
         description=CLASSIFY,
         responses=describe(400, 408, 413, 415, 422, 503),
-        openapi_extra=openapi_body(),
+        openapi_extra=openapi_body(SENT_PIECE),
     )
     async def classify(
         request: Request,
@@ -165,7 +175,8 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         "/v1/classify/batch",
         summary="The same of many pieces at once",
         description=BATCH,
-        responses=describe(400, 408, 413, 415, 503),
+        responses=describe(400, 408, 413, 415, 422, 503),
+        openapi_extra=openapi_body(SENT_PIECES),
     )
     async def classify_batch(
         request: Request,
@@ -180,7 +191,12 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         answers = Answers(answers=[make_answer(record) for record in records])
         return Response(answers.model_dump_json(), media_type=JSON)  # type: ignore[return-value]
 
-    @app.post("/v1/axes", summary="Name a wavelength axis once", responses=describe(400, 408, 413, 415, 422))
+    @app.post(
+        "/v1/axes",
+        summary="Name a wavelength axis once",
+        responses=describe(400, 408, 413, 415, 422),
+        openapi_extra=openapi_body(SENT_AXIS),
+    )
     async def register(request: Request) -> RegisteredAxis:
         axis = service.register(await read_axis(request, service))
         return RegisteredAxis(axis=axis.number, channels=axis.wavelength_nm.size)
@@ -226,6 +242,6 @@ def describe_model(classifier: Classifier) -> Model:
     )
 
 
-def _with_problem_schema(document: dict[str, Any]) -> dict[str, Any]:
-    document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+def _with_schemas(document: dict[str, Any]) -> dict[str, Any]:
+    document["components"]["schemas"] |= openapi_schemas() | {"Problem": Problem.model_json_schema()}
     return document

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from alloysort_datasets.errors import AlloysortError, DataError
+from alloysort_inference.doors.changeover import NothingLoadedError
 from alloysort_inference.doors.intake import ClosedError, QueueFullError
 from alloysort_inference.record import Record
 
@@ -85,6 +86,10 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     detail = str(error.detail)
     if error.status_code == HTTPStatus.NOT_FOUND and detail == HTTPStatus.NOT_FOUND.phrase:
         detail = f"nothing at {request.url.path}; see /docs for what there is"
+    if (
+        detail == "There was an error parsing the body"
+    ):  # the framework's word where it decodes the body itself
+        detail = "the body is not JSON in UTF-8"
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = _methods_at(request)
         detail = f"{request.url.path} takes {allowed}, not {request.method}"
@@ -104,6 +109,8 @@ def _methods_at(request: Request) -> str:
 async def _on_purpose(_: Request, error: Exception) -> JSONResponse:
     if isinstance(error, QueueFullError | ClosedError):
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), {"Retry-After": "1"})
+    if isinstance(error, NothingLoadedError):
+        return problem(HTTPStatus.CONFLICT, str(error))
     theirs = isinstance(error, DataError)
     return problem(_UNUSABLE if theirs else HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
 

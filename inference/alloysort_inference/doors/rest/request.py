@@ -16,10 +16,17 @@ import numpy as np
 from fastapi import HTTPException, Request
 from numpy.typing import ArrayLike
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic.json_schema import models_json_schema
 from starlette.concurrency import run_in_threadpool
 
 from alloysort_datasets.errors import DataError
-from alloysort_datasets.spectrum import Spectrum, checked_axis, spectrum_from_arrays
+from alloysort_datasets.spectrum import (
+    MAX_CHANNELS,
+    MIN_CHANNELS,
+    Spectrum,
+    checked_axis,
+    spectrum_from_arrays,
+)
 from alloysort_inference.doors.rest.multipart import Part, parse_parts
 from alloysort_inference.doors.service import Service
 from alloysort_inference.doors.stream.wire import Axis, WireError, decode_axis, decode_piece
@@ -55,7 +62,24 @@ Label = Annotated[
 ]
 Ceiling = Annotated[float, Field(gt=0)]
 Deadline = Annotated[float, Field(gt=0)]
-_NUMBERS: Final = {"type": "array", "items": {"type": "number"}}
+_NUMBERS: Final = {
+    "type": "array",
+    "items": {"type": "number"},
+    "minItems": MIN_CHANNELS,
+    "maxItems": MAX_CHANNELS,
+}
+_SHOTS: Final = {"anyOf": [{"type": "array", "items": _NUMBERS, "minItems": 1}, _NUMBERS]}
+Wavelengths = Annotated[list[float], WithJsonSchema(_NUMBERS)]
+_BYTES: Final = {"type": "string", "format": "binary"}
+
+
+def _one_of(*keys: tuple[str, ...]) -> ConfigDict:
+    """Strict, and said so in the OpenAPI document: at least one of these sets of keys is there."""
+    alternatives: list[Any] = [
+        {"required": list(some), "properties": {key: {"not": {"type": "null"}} for key in some}}
+        for some in keys
+    ]
+    return ConfigDict(extra="forbid", strict=True, json_schema_extra={"anyOf": alternatives})
 
 
 def _as_shots(counts: Any) -> Any:
@@ -65,14 +89,14 @@ def _as_shots(counts: Any) -> Any:
 class JsonPiece(BaseModel):
     """A piece as JSON: `wavelength_nm` with `counts`, or `image_base64`, or all three."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-    wavelength_nm: list[float] | None = Field(
+    model_config = _one_of(("wavelength_nm", "counts"), ("axis", "counts"), ("image_base64",))
+    wavelength_nm: Wavelengths | None = Field(
         default=None, description="wavelength of each channel in nm, in air, strictly increasing"
     )
     counts: Annotated[
         list[list[float]] | None,
         BeforeValidator(_as_shots),
-        WithJsonSchema({"anyOf": [{"type": "array", "items": _NUMBERS}, _NUMBERS]}),
+        WithJsonSchema(_SHOTS),
     ] = Field(
         default=None, description="detector counts: one list a laser shot, or a single list for one shot"
     )
@@ -98,7 +122,7 @@ class JsonAxis(BaseModel):
     """A wavelength axis as JSON."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    wavelength_nm: list[float] = Field(description="of each channel in nm, in air, strictly increasing")
+    wavelength_nm: Wavelengths = Field(description="of each channel in nm, in air, strictly increasing")
     saturation_counts: Ceiling | None = Field(default=None, description="the detector's ceiling, if known")
 
 
@@ -166,12 +190,27 @@ class SpectrumFile:
         return replace(self.upload.decode(), saturation_counts=self.saturation_counts)
 
 
-def openapi_body() -> dict[str, Any]:
-    """Both ways to send a piece, for the OpenAPI document."""
-    schemas = {MULTIPART: Form.model_json_schema(), JSON: JsonPiece.model_json_schema()}
-    content = {kind: {"schema": schema} for kind, schema in schemas.items()}
-    content[PIECE] = {"schema": {"type": "string", "format": "binary"}}
+SENT_PIECE: Final = {MULTIPART: Form, JSON: JsonPiece, PIECE: None}
+SENT_PIECES: Final = {JSON: JsonPieces, PIECES: None}
+SENT_AXIS: Final = {JSON: JsonAxis, AXIS: None}
+_REFERENCE: Final = "#/components/schemas/{model}"
+
+
+def openapi_body(sent: Mapping[str, type[BaseModel] | None]) -> dict[str, Any]:
+    """What a route takes, by content type, for its OpenAPI document; None stands for bytes."""
+    content = {
+        kind: {"schema": _BYTES if model is None else {"$ref": _REFERENCE.format(model=model.__name__)}}
+        for kind, model in sent.items()
+    }
     return {"requestBody": {"required": True, "content": content}}
+
+
+def openapi_schemas() -> dict[str, Any]:
+    """What `openapi_body` refers to, by name."""
+    models = (Form, JsonPiece, JsonPieces, JsonAxis)
+    _, told = models_json_schema([(model, "validation") for model in models], ref_template=_REFERENCE)
+    schemas: dict[str, Any] = told["$defs"]
+    return schemas
 
 
 async def read_piece(request: Request, service: Service) -> Sent:

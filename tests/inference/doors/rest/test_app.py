@@ -304,7 +304,12 @@ def test_the_document_says_units_and_all_ways_in(client):
     operation = document["paths"]["/v1/classify"]["post"]
     content = operation["requestBody"]["content"]
     assert set(content) == {"multipart/form-data", "application/json", "application/vnd.alloysort.piece"}
-    assert content["multipart/form-data"]["schema"]["properties"].keys() == {
+    schemas = document["components"]["schemas"]
+
+    def properties(kind):
+        return schemas[content[kind]["schema"]["$ref"].rpartition("/")[2]]["properties"]
+
+    assert properties("multipart/form-data").keys() == {
         "image",
         "spectrum",
         "piece_id",
@@ -312,11 +317,10 @@ def test_the_document_says_units_and_all_ways_in(client):
         "saturation_counts",
         "deadline_ms",
     }
-    assert "nm" in content["application/json"]["schema"]["properties"]["wavelength_nm"]["description"]
+    assert "nm" in properties("application/json")["wavelength_nm"]["description"]
     assert {"200", "400", "413", "415", "422", "500", "503"} <= set(operation["responses"])
     assert "422" not in document["paths"]["/healthz"]["get"]["responses"]
     assert "wt%" in document["info"]["description"]
-    schemas = document["components"]["schemas"]
     assert "wt%" in schemas["Content"]["properties"]["sigma"]["description"]
     assert "Problem" in schemas
     assert client.get("/docs").status_code == 200

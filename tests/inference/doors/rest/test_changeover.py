@@ -70,12 +70,13 @@ def test_what_cannot_be_used_changes_nothing(bundle, other, running, recipe):
             ({"bundle": str(other.path / "nowhere")}, 422, "No such file"),
             ({"recipe": "nowhere"}, 422, "is no file and none of the shipped"),
             ({"colour": "red"}, 422, "colour"),
+            ({"recipe": ""}, 422, "recipe: String should have at least 1 character"),
         ):
             response = client.post("/v1/model/load", json=wanted)
             assert (response.status_code, complaint in response.text) == (status, True), response.text
             assert response.headers["content-type"] == "application/problem+json"
         for way in ("switch", "shadow", "rollback"):
-            assert client.post(f"/v1/model/{way}").status_code == 422
+            assert client.post(f"/v1/model/{way}").status_code == 409
         (other.path / MODEL).write_bytes(b"tampered")
         assert client.post("/v1/model/load", json={"bundle": str(other.path)}).status_code == 422
         state = client.get("/v1/model/state").json()
