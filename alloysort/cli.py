@@ -125,7 +125,8 @@ def serve(
     """Serve a model over HTTP, and to lines over WebSocket, until Ctrl-C.
 
     Options also come from the environment as ALLOYSORT_<NAME>, and there only STREAM_PORT, PROVIDERS,
-    THREADS, WORKERS, DEADLINE_MS, QUEUE_PIECES, QUEUE_MB, MAX_BODY_MB, READ_TIMEOUT_S and KEEP_ALIVE_S.
+    THREADS, WORKERS, DEADLINE_MS, QUEUE_PIECES, QUEUE_MB, MAX_BODY_MB, READ_TIMEOUT_S, KEEP_ALIVE_S
+    and MESSAGES (text, or json: what the process itself says on stderr).
     """
     from rich.console import Console
 

@@ -23,6 +23,7 @@ from rich.console import Console
 from alloysort_datasets.errors import AlloysortError
 from alloysort_datasets.piece import Instrument, Piece
 from alloysort_inference.demo import run_demo
+from alloysort_inference.doors.messages import speak
 from alloysort_inference.doors.rest.app import create_app
 from alloysort_inference.doors.rest.connection import REFUSE_S, Connection, Gate, until
 from alloysort_inference.doors.service import Service
@@ -33,6 +34,7 @@ LINGER_S: Final = 0.2  # how long connections stay open for the requests that ar
 TICK_S: Final = 0.02
 SWITCH_S: Final = 0.001  # of threads: a loop that waits for a thread of the engine waits no longer
 BACKLOG: Final = 2048
+MOST_FILES: Final = 65_536
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ def serve(settings: Settings, console: Console, stream: Stream | None = None) ->
         )
         demo = None if stream is None else Demonstration(service, stream, console, f"{stream.name}: {about}")
         server = Server(app, demo)
+        speak(settings.messages)
+        _allow_many_connections()
         sys.setswitchinterval(SWITCH_S)
         with _stopped_by_signals(server), _reloaded_by_hangup(service):
             server.run(sockets=[listener])
@@ -144,6 +148,7 @@ class Server(uvicorn.Server):
                 self._gate,
                 http=partial(Connection, read_timeout_s=settings.read_timeout_s),  # type: ignore[arg-type]
                 ws="none",
+                log_config=None,
                 log_level="warning",
                 timeout_keep_alive=settings.keep_alive_s,
                 timeout_graceful_shutdown=REFUSE_S,
@@ -229,6 +234,18 @@ def listen_stream(settings: Settings, listener: socket.socket) -> socket.socket:
 
 def _reason(error: Exception) -> str:
     return (getattr(error, "strerror", None) or str(error)).lower()
+
+
+def _allow_many_connections() -> None:
+    """Each is an open file, of which a process gets 1,024 in many places unless it asks for more."""
+    try:
+        import resource
+    except ImportError:  # Windows knows no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 @contextmanager

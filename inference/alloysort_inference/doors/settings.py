@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from alloysort_datasets.errors import DataError
+from alloysort_inference.doors.messages import Form
 from alloysort_inference.policy.recipe import DEFAULT_RECIPE
 
 PREFIX: Final = "ALLOYSORT_"
@@ -32,6 +33,7 @@ class Settings(BaseModel):
         default=None, description="of the stream door; one above `port` if unset"
     )
     log: Path | None = Field(default=None, description="decision log, appended to")
+    messages: Form = Field(default="text", description="what the process says on stderr: text, or JSON lines")
     providers: tuple[str, ...] | None = Field(
         default=None, description="onnxruntime execution providers; in the environment separated by commas"
     )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
@@ -35,6 +36,8 @@ from alloysort_inference.doors.stream.wire import (
 )
 
 CLOSE_S: Final = 5.0
+SILENT: Final = logging.getLogger("alloysort.stream.line")  # faults come as exceptions
+SILENT.setLevel(logging.CRITICAL)
 T = TypeVar("T")
 
 
@@ -66,7 +69,7 @@ class AsyncLine(WSListener):
             LineClosedError: the service is not there, or is no stream door.
         """
         try:
-            _, line = await ws_connect(cls, url)
+            _, line = await ws_connect(cls, url, logger_name=SILENT)
         except Exception as error:
             raise LineClosedError(f"{url}: {error}") from error
         if not isinstance(line, cls):

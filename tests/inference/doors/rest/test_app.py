@@ -6,7 +6,6 @@ import itertools
 import json
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -379,11 +378,8 @@ def start(bundle):
 
 @pytest.mark.parametrize("numbers", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT, signal.SIGINT]])
 def test_the_real_server_serves_and_ends_cleanly(start, numbers):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = start("--port", str(port))
-    assert f":{port}" in process.stdout.readline()
+    process = start("--port", "0")
+    port = int(process.stdout.readline().split("http://127.0.0.1:")[1].split()[0])
     wait_until(lambda: ready(port))
     with urlopen(f"http://127.0.0.1:{port}/v1/model") as response:
         assert json.load(response)["name"] == "tiny"

@@ -147,6 +147,13 @@ def test_stalled_clients_harm_no_others(client, connect, make_csv):
         client.post("/v1/classify", files={"spectrum": make_csv(395.0)}).raise_for_status()
 
 
+def test_a_thousand_connections_harm_no_others(client, connect, make_csv):
+    for _ in range(1000):
+        connect()
+    for _ in range(10):
+        client.post("/v1/classify", files={"spectrum": make_csv(395.0)}).raise_for_status()
+
+
 def test_a_stopped_belt_finds_its_connection_open(connect):
     connection = connect()
     for _ in range(3):

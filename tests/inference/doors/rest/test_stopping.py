@@ -183,15 +183,20 @@ def test_a_hangup_takes_the_recipe_anew(bundle, tmp_path):
     recipe.write_text(text.format("one", "one"), encoding="utf-8")
     command = [sys.executable, "-m", "alloysort", "serve", "--bundle", str(bundle.path), "--port", "0"]
     with subprocess.Popen(
-        [*command, "--recipe", str(recipe)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--recipe", str(recipe)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"COLUMNS": "200", "ALLOYSORT_MESSAGES": "json"},
     ) as process:
         port = int(process.stdout.readline().split("http://127.0.0.1:")[1].split()[0])
         until_ready(port)
         for default, expected in (("two", "two"), ("", "two"), ("three", "three")):
             recipe.write_text(text.format(default, default), encoding="utf-8")
             process.send_signal(signal.SIGHUP)
-            said = process.stderr.readline()
-            assert ("taken anew" in said) == bool(default), said
+            said = json.loads(process.stderr.readline())
+            assert said["level"] == ("warning" if default else "error"), said
+            assert ("taken anew" in said["message"]) == bool(default), said
             with urlopen(f"http://127.0.0.1:{port}/v1/model") as answer:
                 assert json.load(answer)["outlets"] == [expected]
         process.send_signal(signal.SIGTERM)

@@ -161,6 +161,16 @@ def test_a_line_that_never_reads_holds_up_only_itself(url: str) -> None:
     deaf.close()
 
 
+def test_hundreds_of_lines_at_once(url: str) -> None:
+    async def all_at_once() -> list[str | None]:
+        lines = [await AsyncLine.connect(url) for _ in range(300)]
+        answers = await asyncio.gather(*(line.send(line.axis(AXIS_NM), shots_at(395.0)) for line in lines))
+        await asyncio.gather(*(line.close() for line in lines))
+        return [answer.family for answer in answers]
+
+    assert asyncio.run(all_at_once()) == ["6xxx"] * 300
+
+
 def test_at_the_end_open_pieces_are_answered(bundle: Bundle) -> None:
     with open_door(bundle) as (url, _):
         line = Line(url)
