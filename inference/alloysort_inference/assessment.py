@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -34,6 +33,13 @@ class Assessment:
     novelty: float
     surface: float | None = None
     sensors: str = "both"
+    _shares: list[float] = field(
+        init=False, repr=False
+    )  # plain numbers: to Python, a tenth of an array's cost
+
+    def __post_init__(self) -> None:
+        """Keep the probabilities as plain numbers too."""
+        object.__setattr__(self, "_shares", self.probabilities.tolist())
 
     @property
     def family(self) -> str:
@@ -47,15 +53,10 @@ class Assessment:
 
     def probability_of(self, families: Sequence[str]) -> float:
         """The summed probability of several families."""
-        total = sum([self._shares[_PLACES[family]] for family in families])
+        shares = self._shares
+        total = sum([shares[_PLACES[family]] for family in families])
         return min(total, 1.0)  # a full set of float32 can sum to a hair above
 
-    @cached_property
-    def _shares(self) -> list[float]:
-        """The probabilities as plain numbers: to Python, a tenth of the cost of an array's."""
-        shares: list[float] = self.probabilities.tolist()
-        return shares
-
-    @cached_property
+    @property
     def _likeliest(self) -> int:
-        return int(self.probabilities.argmax())
+        return self._shares.index(max(self._shares))

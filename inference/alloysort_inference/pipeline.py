@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from time import perf_counter
 from typing import Final, Protocol
@@ -25,6 +26,8 @@ from alloysort_inference.record import Origin, Record, Status, Timing
 from alloysort_models.bundle.manifest import load_bundle, newest_released
 
 WARM_UP_CHANNELS: Final = 2048
+_PROCESS: Final = uuid.uuid4().hex[:16]
+_NUMBERS: Final = count(1)
 
 
 @dataclass(frozen=True)
@@ -209,7 +212,7 @@ class Classifier:
         steps = (ready.decode_ms, ready.prepare_ms, infer_ms, _ms(decided - started))
         waiting_ms = max(0.0, _ms(decided - arrival.arrived_s) - sum(steps))
         return Record(
-            piece_id=arrival.piece_id or uuid.uuid4().hex,
+            piece_id=arrival.piece_id or unused_id(),
             batch=arrival.batch,
             time=datetime.now(UTC),
             bundle=self.bundle,
@@ -229,7 +232,7 @@ class Classifier:
         self, arrival: Arrival, status: Status, reason: str, fault: AlloysortError | None = None
     ) -> Record:
         return Record(
-            piece_id=arrival.piece_id or uuid.uuid4().hex,
+            piece_id=arrival.piece_id or unused_id(),
             batch=arrival.batch,
             time=datetime.now(UTC),
             bundle=self.bundle,
@@ -241,6 +244,11 @@ class Classifier:
             timing=Timing(_ms(perf_counter() - arrival.arrived_s), 0.0, 0.0, 0.0, 0.0),
             fault=fault,
         )
+
+
+def unused_id() -> str:
+    """An id for a piece without one: of this process, counted up; a random one takes ten times as long."""
+    return f"{_PROCESS}-{next(_NUMBERS):x}"
 
 
 def open_classifier(

@@ -26,8 +26,9 @@ def decide(
     limit = thresholds.novelty if recipe.novelty_limit is None else recipe.novelty_limit
     novel = assessment.novelty > limit
     hidden = assessment.surface is not None and assessment.surface < thresholds.surface
-    best = max(recipe.outlets, key=lambda outlet: assessment.probability_of(outlet.families))
-    share = assessment.probability_of(best.families)
+    shares = [assessment.probability_of(outlet.families) for outlet in recipe.outlets]
+    share = max(shares)
+    best = recipe.outlets[shares.index(share)]
     chosen = recipe.default_outlet
     if blind:
         reason = "blind: no sensor saw anything"
