@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -102,9 +102,8 @@ def _count(inputs: Mapping[str, Tensor]) -> int:
     if not found:
         raise TensorError("send counts with wavelength_nm or axis, image, or both; there is neither")
     if len(set(found.values())) > 1:
-        raise TensorError(
-            f"counts are of {found['counts']} pieces, image of {found['image']}: they must agree"
-        )
+        listed = " and ".join(f"{count} in {name}" for name, count in found.items())
+        raise TensorError(f"pieces: there are {listed}, must be the same")
     pieces = next(iter(found.values()))
     if pieces > MOST_PIECES:
         raise TensorError(f"{pieces} pieces, must be 1 to {MOST_PIECES}")
@@ -245,7 +244,7 @@ def _deadline_ms(parameters: Mapping[str, Any]) -> float | None:
         value = parameters.get(key)
         if value is not None:
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not (is_number and 0 < value < math.inf):
+            if not (is_number and 0 < value < sys.float_info.max):
                 raise TensorError(f"parameter {key} {value!r:.40} must be a positive number")
             return float(value * in_ms)
     return None

@@ -173,9 +173,7 @@ class Door:
         name, number = request.path_params["name"], request.path_params.get("version", VERSION)
         known = self._service.classifier.bundle.name
         if name not in (known, ALIAS):
-            raise HTTPException(
-                404, f"model {name[:80]!r} is not known, there is {known!r}, also as {ALIAS!r}"
-            )
+            raise HTTPException(404, f"model {name[:80]!r} is not known, there is {known!r} or {ALIAS!r}")
         if number != VERSION:
             raise HTTPException(404, f"model {name!r} has version {VERSION}, not {number[:80]!r}")
         return str(name)

@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Annotated, Any, Final
 
 import numpy as np
@@ -30,7 +31,14 @@ DTYPES: Final = {
     BYTES: np.dtype(object),
 }
 ABSENT: Final = -1.0  # in JSON, which has no NaN, a number that is not there
-_ALLOWED_KINDS: Final = {"b": "b", "u": "iu", "i": "iu", "f": "iuf", "O": "US"}  # of JSON data by dtype.kind
+_ALLOWED_TYPES: Final[dict[str, set[type]]] = {
+    "b": {bool},
+    "u": {int},
+    "i": {int},
+    "f": {int, float},
+    "O": {str},
+}  # by dtype.kind
+MOST_DIMENSIONS: Final = 8
 _COUNT_BYTES: Final = 4  # of the length before an element of BYTES
 
 
@@ -84,7 +92,7 @@ class InferRequest:
 class _InputHead(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     name: str
-    shape: list[Annotated[int, Field(ge=1)]]
+    shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(max_length=MOST_DIMENSIONS)]
     datatype: str
     parameters: dict[str, Any] | None = None
     data: list[Any] | None = None
@@ -247,22 +255,29 @@ def _split(tensor: _InputHead, content: bytes) -> NDArray[Any]:
 
 
 def _from_json(tensor: _InputHead, dtype: np.dtype[Any]) -> NDArray[Any]:
-    try:
-        found = np.array(tensor.data)
-    except ValueError:
-        raise TensorError(f"input {tensor.name[:80]!r}: the rows of data are of unequal length") from None
-    if found.size and found.dtype.kind not in _ALLOWED_KINDS[dtype.kind]:
+    flat = _flattened(tensor)
+    if not set(map(type, flat)) <= _ALLOWED_TYPES[dtype.kind]:
         raise TensorError(f"input {tensor.name[:80]!r}: data must all be {_in_words(tensor.datatype)}")
     if dtype.kind == "O":
-        return _objects(tensor, [str(text).encode() for text in found.ravel().tolist()])
-    _require_elements(tensor, found.size)
-    if dtype.kind in "iu" and (found.min() < np.iinfo(dtype).min or found.max() > np.iinfo(dtype).max):
+        return _objects(tensor, [text.encode() for text in flat])
+    _require_elements(tensor, len(flat))
+    try:
+        with np.errstate(over="ignore"):
+            return np.array(flat, dtype)
+    except OverflowError:
         raise TensorError(
-            f"input {tensor.name[:80]!r}: data run from {found.min()} to {found.max()}, "
+            f"input {tensor.name[:80]!r}: data run from {min(flat)!r:.40} to {max(flat)!r:.40}, "
             f"which is not within {tensor.datatype}"
-        )
-    with np.errstate(over="ignore"):
-        return np.asarray(found.ravel().astype(dtype))
+        ) from None
+
+
+def _flattened(tensor: _InputHead) -> list[Any]:
+    flat = tensor.data or []
+    while any(isinstance(row, list) for row in flat):
+        if len({len(row) if isinstance(row, list) else -1 for row in flat}) > 1:
+            raise TensorError(f"input {tensor.name[:80]!r}: the rows of data are of unequal length")
+        flat = list(chain.from_iterable(flat))
+    return flat
 
 
 def _in_words(datatype: str) -> str:
