@@ -21,6 +21,7 @@ from alloysort_inference.doors.stream.wire import Axis, Counts
 from alloysort_inference.pipeline import Arrival, Upload
 
 PARAMETERS: Final = ("deadline_ms", "timeout", "batch")
+BESIDE_COUNTS: Final = ("wavelength_nm", "axis", "saturation_counts")
 _MS_OF_US: Final = 1e-3
 
 
@@ -128,30 +129,34 @@ def _wrong_shape(tensor: Tensor, right: str) -> TensorError:
 
 
 def _spectra(inputs: Mapping[str, Tensor], axes: Mapping[int, Axis], pieces: int) -> list[Counts | None]:
-    named = [name for name in ("wavelength_nm", "axis") if name in inputs]
     if "counts" not in inputs:
-        for name in (*named, *(["saturation_counts"] if "saturation_counts" in inputs else [])):
-            raise TensorError(f"input {name!r} belongs to counts, which are missing")
+        alone = [name for name in BESIDE_COUNTS if name in inputs]
+        if alone:
+            raise TensorError(f"input {alone[0]!r} belongs to counts, which are missing")
         return [None] * pieces
-    if len(named) != 1:
-        raise TensorError("counts need wavelength_nm or axis, one of them")
     shots = _shots(inputs["counts"], pieces)
-    if named == ["axis"]:
-        theirs = _named_axes(inputs["axis"], axes, pieces)
-    else:
-        theirs = [_axis(inputs["wavelength_nm"])] * pieces
+    theirs = _axes(inputs, axes, pieces)
     for axis in theirs:
         if axis.wavelength_nm.size != shots.shape[2]:
             raise TensorError(
                 f"input 'counts': shape {list(inputs['counts'].values.shape)} has {shots.shape[2]} channels, "
-                f"{named[0]} has {axis.wavelength_nm.size}"
+                f"their axis has {axis.wavelength_nm.size}"
             )
-    if "saturation_counts" in inputs:
-        ceilings = _ceilings(inputs["saturation_counts"], pieces)
-        theirs = [
-            replace(axis, saturation_counts=ceiling) for axis, ceiling in zip(theirs, ceilings, strict=True)
-        ]
     return [Counts(axis, some) for axis, some in zip(theirs, shots, strict=True)]
+
+
+def _axes(inputs: Mapping[str, Tensor], axes: Mapping[int, Axis], pieces: int) -> list[Axis]:
+    """Of each piece, with its ceiling."""
+    if ("axis" in inputs) == ("wavelength_nm" in inputs):
+        raise TensorError("counts need wavelength_nm or axis, one of them")
+    if "axis" in inputs:
+        theirs = _named_axes(inputs["axis"], axes, pieces)
+    else:
+        theirs = [_axis(inputs["wavelength_nm"])] * pieces
+    if "saturation_counts" not in inputs:
+        return theirs
+    ceilings = _ceilings(inputs["saturation_counts"], pieces)
+    return [replace(axis, saturation_counts=ceiling) for axis, ceiling in zip(theirs, ceilings, strict=True)]
 
 
 def _shots(counts: Tensor, pieces: int) -> NDArray[Any]:

@@ -245,7 +245,7 @@ def _split(tensor: _InputHead, content: bytes) -> NDArray[Any]:
     while at < len(content):
         start = at + _COUNT_BYTES
         at = start + int.from_bytes(content[at:start], "little")
-        if at > len(content) or start > len(content):
+        if at > len(content):
             raise TensorError(
                 f"input {tensor.name[:80]!r}: element {len(elements)} of BYTES is cut off: each is its "
                 "length as a little-endian u32, then its bytes"

@@ -17,6 +17,7 @@ from alloysort_datasets.families import ELEMENTS, FAMILIES
 from alloysort_inference.doors.intake import QueueFullError
 from alloysort_inference.doors.oip.outputs import OUTPUTS
 from alloysort_inference.doors.rest.app import create_app
+from alloysort_inference.doors.rest.connection import Gate
 from alloysort_inference.doors.settings import Settings
 
 DATATYPES = {
@@ -270,6 +271,8 @@ def test_where_the_camera_saw_nothing(client, make_shots, make_picture):
         post_bytes(client, wavelength_nm=axis, counts=both, image=objects(make_picture(), b""))
     )
     assert found["quality"] == ["", "no_image"]
+    found = outputs_of(post_bytes(client, image=objects(make_picture(), b"")))
+    assert found["status"] == ["decided", "refused"]
 
 
 @pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
@@ -311,7 +314,7 @@ FILE = objects(b"file")
         ({"counts": COUNTS.astype(np.int16), "wavelength_nm": AXIS}, "datatype INT16 must be FP32 or FP64"),
         (
             {"counts": COUNTS[:, :31], "wavelength_nm": AXIS},
-            "input 'counts': shape [2, 31] has 31 channels, wavelength_nm has 32",
+            "input 'counts': shape [2, 31] has 31 channels, their axis has 32",
         ),
         (
             {"counts": COUNTS[None, None], "wavelength_nm": AXIS},
@@ -469,6 +472,23 @@ def test_a_bug_tells_no_secrets(bundle, monkeypatch):
         return response
 
     assert fault_of(asyncio.run(ask()), 500) == "internal error; the server's own output says more"
+
+
+def test_a_service_that_stops_says_so_in_the_protocols_words():
+    async def app(scope, receive, send):
+        raise AssertionError("nobody gets here")
+
+    gate = Gate(app)
+    gate.shut()
+
+    async def ask():
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(gate), base_url="http://door") as client:
+            return await client.post(INFER, content=b"{}"), await client.get("/v2"), await client.get("/v22")
+
+    *ours, other = asyncio.run(ask())
+    for response in ours:
+        assert fault_of(response, 503) == "the service is stopping: ask again"
+    assert other.headers["content-type"] == "application/problem+json"
 
 
 def test_the_openapi_document_leaves_the_protocol_to_itself(client):

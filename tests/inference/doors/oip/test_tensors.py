@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from alloysort_inference.doors.oip.tensors import Tensor, TensorError, Wanted, decode_request, encode_answer
+from alloysort_datasets.errors import DataError
+from alloysort_inference.doors.oip.outputs import wanted_outputs
+from alloysort_inference.doors.oip.pieces import INPUTS, read_pieces
+from alloysort_inference.doors.oip.tensors import (
+    DTYPES,
+    Tensor,
+    TensorError,
+    Wanted,
+    decode_request,
+    encode_answer,
+)
 
 HEAD = (
     b'{"id":"7","parameters":{"batch":"tue"},"inputs":['
@@ -176,3 +189,42 @@ def test_bytes_that_are_cut_off(content):
     del told["data"]
     head = head_of(told)
     assert "of BYTES is cut off" in fault_of(head + content, str(len(head)))
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+anything = st.recursive(scalars, lambda inner: st.lists(inner, max_size=4), max_leaves=8)
+parameters = st.dictionaries(
+    st.sampled_from(["deadline_ms", "timeout", "batch", "binary_data_output"]), scalars, max_size=2
+)
+tensors = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from([known.name for known in INPUTS]),
+        "shape": st.lists(st.integers(-1, 4), max_size=5),
+        "datatype": st.sampled_from(list(DTYPES)),
+    },
+    optional={
+        "data": st.lists(st.integers(-1, 300)) | anything,
+        "parameters": st.fixed_dictionaries({"binary_data_size": st.integers(0, 40) | scalars}),
+    },
+)
+
+
+def understand(body, head_length):
+    """What a client sends is understood, or refused on purpose."""
+    with suppress(DataError):
+        told = decode_request(body, head_length)
+        read_pieces(told, {}, 0.0)
+        wanted_outputs(told)
+
+
+@given(st.lists(tensors, max_size=3), parameters, st.binary(max_size=80))
+def test_any_request(inputs, parameters, behind):
+    head = json.dumps({"inputs": inputs, "parameters": parameters}).encode()
+    understand(head + behind, str(len(head)))
+    understand(head, None)
+
+
+@given(st.binary(max_size=60), st.integers(0, len(HEAD + BEHIND)), st.integers(0, 900))
+def test_any_bytes(some, at, head_size):
+    whole = HEAD + BEHIND
+    understand(whole[:at] + some + whole[at + len(some) :], str(head_size))
