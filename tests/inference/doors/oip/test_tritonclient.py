@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from alloysort_inference.doors.settings import Settings
 
 triton = pytest.importorskip("tritonclient.http", reason="tritonclient[http] is not there")
+PAGE = Path(__file__).resolve().parents[4] / "docs" / "oip.md"
 
 
 def tensor(name, values, datatype, binary=True):
@@ -62,3 +66,12 @@ def test_a_batch(client, make_shots, binary, packing):
 def test_an_error_reaches_it_in_words(client):
     with pytest.raises(triton.InferenceServerException, match="model 'nope' is not known"):
         client.infer("nope", [tensor("counts", np.ones((1, 32), np.float32), "FP32")])
+
+
+def test_the_example_of_the_page_runs(running, bundle, capsys):
+    (example,) = re.findall(r"^```py\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    with running(Settings(bundle=bundle.path, threads=1)) as plain:
+        exec(example.replace("127.0.0.1:8000", f"{plain.base_url.host}:{plain.base_url.port}"), {})
+    said = capsys.readouterr().out
+    assert "piece_id [b'p-1' b'p-2']" in said
+    assert "status [b'decided' b'decided']" in said
