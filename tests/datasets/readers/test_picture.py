@@ -13,7 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alloysort_datasets.errors import ImageError
-from alloysort_datasets.readers.picture import decode_image, decode_picture, encode_jpeg, read_header
+from alloysort_datasets.readers.picture import (
+    decode_image,
+    decode_picture,
+    encode_jpeg,
+    encode_png,
+    read_header,
+)
 
 ORIENTED = b"\xff\xe1\x00\x22Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0%c\0\0\0\0\0\0\0"
 
@@ -39,6 +45,13 @@ def test_jpeg_round_trip() -> None:
     assert back.shape == rgb.shape
     assert back.dtype == np.uint8
     assert np.abs(back.astype(int) - rgb).max() <= 3
+
+
+def test_png_round_trip_loses_nothing() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    np.testing.assert_array_equal(decode_image(encode_png(rgb)), rgb)
+    with pytest.raises(ImageError, match="cannot be stored as PNG"):
+        encode_png(np.empty((1, 2_000_000, 3), np.uint8))
 
 
 def test_grey_becomes_rgb() -> None:

@@ -15,6 +15,7 @@ from fastapi.responses import PlainTextResponse, Response
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, Field
 
+from alloysort_inference.doors.oip.routes import add_oip
 from alloysort_inference.doors.rest.admin import add_admin
 from alloysort_inference.doors.rest.answer import Answer, make_answer
 from alloysort_inference.doors.rest.metrics import CONTENT_TYPE, exposition
@@ -140,6 +141,7 @@ def create_app(settings: Settings, stream: socket.socket | None = None) -> FastA
     )
     app.state.service = service
     add_admin(app, service)
+    add_oip(app, service)
     handle_problems(app)
     _add_routes(app, service)
     app.openapi_schema = _with_schemas(app.openapi())

@@ -12,6 +12,7 @@ import httptools
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from alloysort_inference.doors.oip.fault import fault, is_ours
 from alloysort_inference.doors.rest.problem import problem
 
 REFUSE_S: Final = 2  # what a client gets to finish sending a request that is refused
@@ -227,7 +228,8 @@ class Visit:
 
 
 async def _stopping(scope: Scope, receive: Receive, send: Send) -> None:
-    answer = problem(503, "the service is stopping: ask again", {"Retry-After": "1", "Connection": "close"})
+    answer_of = fault if is_ours(scope["path"]) else problem
+    answer = answer_of(503, "the service is stopping: ask again", {"Retry-After": "1", "Connection": "close"})
     await answer(scope, receive, send)
 
 

@@ -249,19 +249,35 @@ async def read_axis(request: Request, service: Service) -> Axis:
 
 async def _read(request: Request, service: Service, kinds: Sequence[str]) -> tuple[str, bytes]:
     """A body of one of these content types, unpacked."""
-    limit_bytes = service.settings.max_body_mb * 1_000_000
-    packed = request.headers.get("content-encoding", "").strip().lower() or "identity"
-    if packed != "identity" and packed not in UNPACKERS:
-        detail = f"Content-Encoding {packed[:40]!r} is not taken: send the body plain, in gzip or in deflate"
-        raise HTTPException(415, detail, {"Accept-Encoding": "gzip, deflate"})
+    packed = _packing(request)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in kinds:
         listed = ", ".join(kinds[:-1]) + f" or {kinds[-1]}"
         raise HTTPException(415, f"content type {kind or '(none)'!r}: send {listed}")
+    return kind, await _read_packed(request, service, packed)
+
+
+async def read_unpacked(request: Request, service: Service) -> bytes:
+    """A body of whatever content type, as it was before its Content-Encoding.
+
+    Raises:
+        HTTPException: as `read_piece`.
+    """
+    return await _read_packed(request, service, _packing(request))
+
+
+def _packing(request: Request) -> str:
+    packed = request.headers.get("content-encoding", "").strip().lower() or "identity"
+    if packed != "identity" and packed not in UNPACKERS:
+        detail = f"Content-Encoding {packed[:40]!r} is not taken: send the body plain, in gzip or in deflate"
+        raise HTTPException(415, detail, {"Accept-Encoding": "gzip, deflate"})
+    return packed
+
+
+async def _read_packed(request: Request, service: Service, packed: str) -> bytes:
+    limit_bytes = service.settings.max_body_mb * 1_000_000
     body = await read_body(request, limit_bytes, service.settings.read_timeout_s)
-    if packed != "identity":
-        body = await run_in_threadpool(unpack, body, packed, limit_bytes)
-    return kind, body
+    return body if packed == "identity" else await run_in_threadpool(unpack, body, packed, limit_bytes)
 
 
 async def read_body(request: Request, limit_bytes: int, read_timeout_s: float) -> bytes:
