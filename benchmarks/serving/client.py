@@ -25,6 +25,10 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Door = Callable[[int, Load], AbstractAsyncContextManager[Send]]  # port and load to a way of sending a piece
 
 
+class UndecidedError(Exception):
+    """An answer that is no decision."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What came back.
@@ -73,7 +77,7 @@ class Http:
         """Send a whole request and read its answer.
 
         Raises:
-            OSError, asyncio.IncompleteReadError: the connection broke.
+            OSError, EOFError: the connection broke.
         """
         async with self._room:
             reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection(HOST, self._port)
@@ -121,7 +125,9 @@ def http_door(make: Callable[[Http, Load], Awaitable[Post]]) -> Door:
 
             async def send() -> bool:
                 answer = await http.ask(request)
-                return answer.status == HTTPStatus.OK and b"decided" in answer.body
+                if answer.status != HTTPStatus.OK or b"decided" not in answer.body:
+                    raise UndecidedError(f"HTTP {answer.status}: {answer.body[:200]!r}")
+                return True
 
             yield send
         finally:
@@ -138,7 +144,9 @@ async def stream_door(port: int, load: Load) -> AsyncIterator[Send]:
 
     async def send() -> bool:
         answer = await line.send(axis, load.shots, load.jpeg)
-        return answer.status == "decided"
+        if answer.status != "decided":
+            raise UndecidedError(answer.reason)
+        return True
 
     try:
         yield send

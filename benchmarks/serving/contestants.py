@@ -48,10 +48,10 @@ def message(load: Load, axis: int = 1) -> bytes:
 
 
 def multipart(load: Load) -> bytes:
-    """The piece as two files: a JPEG, and a table of wavelengths and counts as `numpy.save` writes it."""
-    table = io.BytesIO()
-    np.save(table, np.vstack([load.wavelength_nm, load.shots]).T.astype(np.float32))
-    files = {"image": ("image.jpg", load.jpeg), "spectrum": ("spectrum.npy", table.getvalue())}
+    """The piece as two files: a JPEG, and wavelengths and shots as `numpy.savez` writes them."""
+    arrays = io.BytesIO()
+    np.savez(arrays, wavelength_nm=load.wavelength_nm, shots=load.shots)
+    files = {"image": ("image.jpg", load.jpeg), "spectrum": ("spectrum.npz", arrays.getvalue())}
     parts = [
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"; filename="{file}"\r\n'
         "Content-Type: application/octet-stream\r\n\r\n".encode() + content + b"\r\n"

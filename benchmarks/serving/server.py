@@ -19,7 +19,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Final
 
-from client import HOST
+from client import HOST, UndecidedError
 from contestants import Contestant
 
 from alloysort_datasets.errors import AlloysortError
@@ -30,7 +30,7 @@ HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[1]
 ENVIRONMENTS: Final = HERE / ".envs"
 INSTALL_S: Final = 600.0
-READY_S: Final = 90.0
+READY_S: Final = float(__import__("os").environ.get("RS","60"))
 ANSWER_S: Final = 5.0  # to a first piece
 LEAVE_S: Final = 5.0  # between being asked to end and being killed
 MARK: Final = "ALLOYSORT_BENCHMARK_SERVER"  # in the environment of a server and of all that it starts
@@ -191,7 +191,7 @@ async def opened(contestant: Contestant, port: int, load: Load) -> AsyncIterator
         async def safely() -> bool:
             try:
                 return await send()
-            except (OSError, EOFError, ValueError, AlloysortError):
+            except (OSError, EOFError, ValueError, AlloysortError, UndecidedError):
                 return False
 
         yield safely
@@ -200,16 +200,18 @@ async def opened(contestant: Contestant, port: int, load: Load) -> AsyncIterator
 async def _wait_until_ready(
     contestant: Contestant, process: subprocess.Popen[bytes], port: int, load: Load, log: Path
 ) -> None:
-    deadline = monotonic() + READY_S
+    deadline, fault = monotonic() + READY_S, ""
     while monotonic() < deadline:
         if process.poll() is not None:
             raise ContestantError(f"it ended with {process.returncode}: {_last_said(log)}")
-        with suppress(Exception):
-            async with asyncio.timeout(ANSWER_S), opened(contestant, port, load) as send:
-                if await send():
-                    return
+        try:
+            async with asyncio.timeout(ANSWER_S), contestant.door(port, load) as send:
+                await send()
+                return
+        except (OSError, EOFError, ValueError, LookupError, AlloysortError, UndecidedError) as error:
+            fault = str(error)
         await asyncio.sleep(0.05)
-    raise ContestantError(f"no decision within {READY_S:g} s: {_last_said(log)}")
+    raise ContestantError(f"no decision within {READY_S:g} s: {fault}; it said: {_last_said(log)}")
 
 
 def _stat(pid: int) -> list[str]:

@@ -12,7 +12,12 @@ from wrap import WORKERS, decide_json, open_warm
 app = FastAPI()
 
 
-@bentoml.service(workers=WORKERS, traffic={"timeout": 30, "max_concurrency": 1000})
+@bentoml.service(
+    workers=WORKERS,
+    traffic={"timeout": 30, "max_concurrency": 1000},
+    logging={"access": {"enabled": False}},
+    metrics={"enabled": False},
+)
 @bentoml.asgi_app(app, path="/raw")
 class Sorter:
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ def classifier() -> Classifier:
 
 @app.post("/classify")
 async def classify(image: UploadFile, spectrum: UploadFile) -> dict[str, Any]:
-    counts = Upload("spectrum.npy", await spectrum.read())
+    counts = Upload("spectrum.npz", await spectrum.read())
     (record,) = classifier().sort([Arrival(counts, Upload("image", await image.read()))])
     return answer_of(record)
 

@@ -1,6 +1,7 @@
-"""LitServe: workers of its own processes, batches made by its loop; the body as bytes, not as JSON."""
+"""LitServe: workers of its own processes, batches made by its loop; the body as bytes, not as JSON.
 
-from __future__ import annotations
+No postponed annotations: LitServe hands the one of `decode_request` to FastAPI as it stands.
+"""
 
 from typing import Annotated, Any
 

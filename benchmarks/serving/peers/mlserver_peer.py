@@ -47,7 +47,7 @@ def main() -> None:
     Path("settings.json").write_text(json.dumps(settings), encoding="utf-8")
     Path("model-settings.json").write_text(json.dumps(model), encoding="utf-8")
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
-    os.execv(sys.executable, [sys.executable, "-m", "mlserver.cli", "start", "."])
+    os.execv(Path(sys.executable).with_name("mlserver"), ["mlserver", "start", "."])
 
 
 if __name__ == "__main__":
