@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sysconfig
+
 import numpy as np
 from numpy.typing import NDArray
 from pytriton.decorators import batch
@@ -9,6 +12,7 @@ from pytriton.model_config import DynamicBatcher, ModelConfig, Tensor
 from pytriton.triton import Triton, TritonConfig
 from wrap import MOST, WAIT_S, WORKERS, decide_json, open_warm, port
 
+os.environ["LD_LIBRARY_PATH"] = sysconfig.get_config_var("LIBDIR")  # Triton's stub takes this Python, no other
 classifier = open_warm()
 
 
