@@ -80,7 +80,9 @@ class Http:
             OSError, EOFError: the connection broke.
         """
         async with self._room:
-            reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection(HOST, self._port)
+            reader, writer = (
+                self._idle.pop() if self._idle else await asyncio.open_connection(HOST, self._port)
+            )
             try:
                 writer.write(request)
                 head = await reader.readuntil(b"\r\n\r\n")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,7 +53,9 @@ def multipart(load: Load) -> bytes:
     files = {"image": ("image.jpg", load.jpeg), "spectrum": ("spectrum.npz", arrays.getvalue())}
     parts = [
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"; filename="{file}"\r\n'
-        "Content-Type: application/octet-stream\r\n\r\n".encode() + content + b"\r\n"
+        "Content-Type: application/octet-stream\r\n\r\n".encode()
+        + content
+        + b"\r\n"
         for name, (file, content) in files.items()
     ]
     return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
@@ -87,15 +88,14 @@ async def _alloysort(http: Http, load: Load) -> Post:
 async def _triton(_: Http, load: Load) -> Post:
     """With the protocol's extension for binary tensors, which spares base64."""
     piece = message(load)
-    tensor = struct.pack("<I", len(piece)) + piece
-    size = {"binary_data_size": len(tensor)}
+    size = {"binary_data_size": len(piece)}
     told = {
-        "inputs": [{"name": "message", "shape": [1, 1], "datatype": "BYTES", "parameters": size}],
+        "inputs": [{"name": "message", "shape": [1, len(piece)], "datatype": "UINT8", "parameters": size}],
         "outputs": [{"name": "answer", "parameters": {"binary_data": True}}],
     }
     head = json.dumps(told).encode()
     headers = f"Inference-Header-Content-Length: {len(head)}\r\n"
-    return Post("/v2/models/sorter/infer", "application/octet-stream", head + tensor, headers)
+    return Post("/v2/models/sorter/infer", "application/octet-stream", head + piece, headers)
 
 
 async def _mlserver(_: Http, load: Load) -> Post:
@@ -122,7 +122,9 @@ CONTESTANTS: Final = (
     Contestant("alloysort-stream", "line", "alloysort", _serve, stream_door),
     Contestant("alloysort-rest", "line", "alloysort", _serve, http_door(_alloysort)),
     Contestant("alloysort-multipart", "line", "alloysort", _serve, multipart_door("/v1/classify")),
-    Contestant("fastapi-multipart", "line", "fastapi", _script("fastapi_multipart"), multipart_door("/classify")),
+    Contestant(
+        "fastapi-multipart", "line", "fastapi", _script("fastapi_multipart"), multipart_door("/classify")
+    ),
     Contestant("fastapi-raw", "line", "fastapi", _script("fastapi_raw"), raw_door("/classify")),
     Contestant("mosec", "mosec", "mosec", _script("mosec_peer"), raw_door("/inference")),
     Contestant("litserve", "litserve", "litserve", _script("litserve_peer"), raw_door("/predict")),

@@ -100,7 +100,9 @@ class Turn:
 def main() -> None:
     parser = argparse.ArgumentParser(description="alloysort's service and what a user would pick instead")
     names = [one.name for one in CONTESTANTS]
-    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", default=names, help=", ".join(names))
+    parser.add_argument(
+        "--only", nargs="+", choices=names, metavar="NAME", default=names, help=", ".join(names)
+    )
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--quick", action="store_true", help="one short round: does everything run?")
     parser.add_argument("--json", type=Path, metavar="FILE")
@@ -140,7 +142,12 @@ def compare(contestants: list[Contestant], plan: Plan) -> dict[str, Any]:
         "machine": _machine(),
         "plan": asdict(plan) | {"in_flight": IN_FLIGHT, "deadline_ms": DEADLINE_MS},
         "contestants": [
-            {"name": one.name, "package": one.package, "version": versions.get(one.name), "n": len(turns[one.name])}
+            {
+                "name": one.name,
+                "package": one.package,
+                "version": versions.get(one.name),
+                "n": len(turns[one.name]),
+            }
             | (_summary(turns[one.name]) if turns[one.name] else {})
             | ({"failure": failures[one.name]} if one.name in failures else {})
             for one in contestants

@@ -30,7 +30,7 @@ HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[1]
 ENVIRONMENTS: Final = HERE / ".envs"
 INSTALL_S: Final = 600.0
-READY_S: Final = float(__import__("os").environ.get("RS","60"))
+READY_S: Final = float(__import__("os").environ.get("RS", "60"))
 ANSWER_S: Final = 5.0  # to a first piece
 LEAVE_S: Final = 5.0  # between being asked to end and being killed
 MARK: Final = "ALLOYSORT_BENCHMARK_SERVER"  # in the environment of a server and of all that it starts
@@ -217,7 +217,9 @@ async def _wait_until_ready(
 def _stat(pid: int) -> list[str]:
     """What the kernel says of a process after its name; nothing of one that is gone."""
     with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        return (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        )
     return []
 
 

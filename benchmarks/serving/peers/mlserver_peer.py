@@ -1,6 +1,6 @@
 """MLServer: its inference protocol (V2, bytes in base64 within JSON), parallel workers, adaptive batching.
 
-    mlserver_peer.py --port PORT     writes the settings that MLServer wants as files, and starts it
+mlserver_peer.py --port PORT     writes the settings that MLServer wants as files, and starts it
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main() -> None:
     Path("settings.json").write_text(json.dumps(settings), encoding="utf-8")
     Path("model-settings.json").write_text(json.dumps(model), encoding="utf-8")
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
-    os.execv(Path(sys.executable).with_name("mlserver"), ["mlserver", "start", "."])
+    os.execv(Path(sys.executable).with_name("mlserver"), ["mlserver", "start", "."])  # noqa: S606
 
 
 if __name__ == "__main__":

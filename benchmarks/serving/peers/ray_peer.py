@@ -7,16 +7,14 @@ import signal
 
 os.environ["RAY_SERVE_THROUGHPUT_OPTIMIZED"] = "1"  # before ray is imported
 
-import ray  # noqa: E402
+import ray
 from ray import serve
 from starlette.requests import Request
 from starlette.responses import Response
 from wrap import MOST, WAIT_S, WORKERS, decide_json, open_warm, port
 
 
-@serve.deployment(
-    num_replicas=WORKERS, max_ongoing_requests=8 * MOST, ray_actor_options={"num_cpus": 0.5}
-)
+@serve.deployment(num_replicas=WORKERS, max_ongoing_requests=8 * MOST, ray_actor_options={"num_cpus": 0.5})
 class Sorter:
     def __init__(self) -> None:
         self.classifier = open_warm()
@@ -31,6 +29,8 @@ class Sorter:
 
 if __name__ == "__main__":
     ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False)
-    serve.start(http_options={"host": "127.0.0.1", "port": port()}, logging_config={"enable_access_log": False})
+    serve.start(
+        http_options={"host": "127.0.0.1", "port": port()}, logging_config={"enable_access_log": False}
+    )
     serve.run(Sorter.bind(), route_prefix="/classify")
     signal.pause()

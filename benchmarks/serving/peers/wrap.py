@@ -1,6 +1,6 @@
 """What a user of the library writes once and puts behind any server: message in, answer out.
 
-The wavelength axis is the line's own and known here from the start: no peer reads or checks it piece by piece.
+The wavelength axis is the line's own and known here from the start: no peer reads it piece by piece.
 """
 
 from __future__ import annotations
