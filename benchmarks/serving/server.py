@@ -57,8 +57,9 @@ def python_of(contestant: Contestant) -> Path:
     beside = Path(sys.executable).parent / "uv"
     uv = str(beside) if beside.exists() else shutil.which("uv") or "uv"
     _install(uv, "venv", "-q", "--clear", "-p", sys.executable, str(folder))
-    _install(uv, "pip", "install", "-q", "-p", str(folder), "-r", str(packages))
-    _install(uv, "pip", "install", "-q", "-p", str(folder), "--no-deps", "-e", str(ROOT))
+    into = ("pip", "install", "-q", "-p", str(folder), "--no-deps")  # the lists are whole
+    _install(uv, *into, "-r", str(packages))
+    _install(uv, *into, "-e", str(ROOT))
     stamp.write_text(digest, encoding="ascii")
     return python
 

@@ -1,6 +1,6 @@
 """Triton, by NVIDIA's PyTriton: its HTTP front end and dynamic batching, Python functions on the CPU.
 
-Messages and answers are tensors of numbers, which PyTriton hands over with less copying than texts.
+Messages and answers are tensors of uint8, which need no wrapping of texts.
 """
 
 from __future__ import annotations
