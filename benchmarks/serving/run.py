@@ -24,7 +24,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import uvloop
 from contestants import CONTESTANTS, Contestant
-from server import ContestantError, opened, python_of, started, version_of
+from server import FAULTS, ContestantError, Running, opened, python_of, started, version_of
 
 from alloysort_inference.bench.load import Send, closed_loop, open_loop
 from alloysort_inference.bench.speed import DEADLINE_MS, IN_FLIGHT, RATES, Load
@@ -132,9 +132,7 @@ def compare(contestants: list[Contestant], plan: Plan) -> dict[str, Any]:
                 python = python_of(one)
                 versions.setdefault(one.name, version_of(one, python))
                 with started(one, python, load) as server:
-                    turns[one.name].append(
-                        _run(_turn(one, server.port, load, plan, server.family.memory_mb, server.ready_s))
-                    )
+                    turns[one.name].append(_run(_turn(one, server, load, plan)))
             except ContestantError as error:
                 failures[one.name] = f"round {number + 1}: {error}"
                 _say(f"    {failures[one.name]}")
@@ -173,17 +171,17 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-async def _turn(
-    contestant: Contestant, port: int, load: Load, plan: Plan, memory_mb: Any, ready_s: float
-) -> Turn:
+async def _turn(contestant: Contestant, server: Running, load: Load, plan: Plan) -> Turn:
     try:
-        async with asyncio.timeout(plan.turn_s), opened(contestant, port, load) as send:
+        async with asyncio.timeout(plan.turn_s), opened(contestant, server.port, load) as send:
             await closed_loop(send, plan.warm_s, IN_FLIGHT)
             saturated, failed = await _saturated(send, plan.seconds)
             rates = tuple([await _at_rate(send, rate, plan.open_s) for rate in RATES])
-            return Turn(saturated, failed, rates, memory_mb(), ready_s)
+            return Turn(saturated, failed, rates, server.family.memory_mb(), server.ready_s)
     except TimeoutError:
         raise ContestantError(f"it hangs: a turn of {plan.turn_s:g} s at most did not end") from None
+    except FAULTS as error:
+        raise ContestantError(f"its door does not open: {error}") from error
 
 
 async def _saturated(send: Send, seconds: float) -> tuple[float, float]:

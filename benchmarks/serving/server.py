@@ -33,6 +33,7 @@ INSTALL_S: Final = 600.0
 READY_S: Final = float(__import__("os").environ.get("RS", "60"))
 ANSWER_S: Final = 5.0  # to a first piece
 LEAVE_S: Final = 5.0  # between being asked to end and being killed
+FAULTS: Final = (OSError, EOFError, ValueError, LookupError, AlloysortError, UndecidedError)  # of one answer
 MARK: Final = "ALLOYSORT_BENCHMARK_SERVER"  # in the environment of a server and of all that it starts
 
 
@@ -192,7 +193,7 @@ async def opened(contestant: Contestant, port: int, load: Load) -> AsyncIterator
         async def safely() -> bool:
             try:
                 return await send()
-            except (OSError, EOFError, ValueError, AlloysortError, UndecidedError):
+            except FAULTS:
                 return False
 
         yield safely
@@ -209,8 +210,8 @@ async def _wait_until_ready(
             async with asyncio.timeout(ANSWER_S), contestant.door(port, load) as send:
                 await send()
                 return
-        except (OSError, EOFError, ValueError, LookupError, AlloysortError, UndecidedError) as error:
-            fault = str(error)
+        except FAULTS as error:
+            fault = str(error) or type(error).__name__
         await asyncio.sleep(0.05)
     raise ContestantError(f"no decision within {READY_S:g} s: {fault}; it said: {_last_said(log)}")
 
