@@ -1,6 +1,6 @@
 """BentoML: a service of two workers that takes the body as it is, through a mounted ASGI application.
 
-Its own typed inputs know binary data only as files, which it writes to disk for every request.
+Its own typed inputs take binary data as files of a form only; batches of its own are for those.
 """
 
 from __future__ import annotations
