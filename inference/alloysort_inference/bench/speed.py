@@ -239,18 +239,18 @@ def _round(
 
 def _from_bytes(classifier: Classifier, load: Load, seconds: float) -> float:
     """Pieces a second from encoded bytes to decisions, as in the service: prepared here, computed there."""
-    room = threading.Semaphore(2 * MOST * spare_cores())
     batcher: Batcher[Ready, Record] = Batcher(
         classifier.assess, lambda one: classifier.turn_away(one.arrival), _give_up, threads=spare_cores()
     )
     done, stop = 0, perf_counter() + seconds
     started = perf_counter()
     while perf_counter() < stop:
-        room.acquire()
+        while not (batcher.has_room or batcher.help()):
+            sleep(0)
         ready = classifier.ready(load.arrival())
         if isinstance(ready, Record):
             raise AlloysortError(ready.decision.reason)
-        batcher.submit(Job(ready, lambda _: room.release()))
+        batcher.submit(Job(ready, lambda _: None))
         done += 1
     batcher.close()
     return done / (perf_counter() - started)

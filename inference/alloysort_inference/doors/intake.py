@@ -159,7 +159,7 @@ class Intake:
                 self._turn_away(lambda classifier, piece: classifier.turn_away(piece))
             elif self._batcher.has_room:
                 self._prepare_next()
-            else:
+            elif not self._batcher.help():
                 return  # the engine kicks when it has answered
         self._kick()
 

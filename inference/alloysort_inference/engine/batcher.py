@@ -18,6 +18,9 @@ from typing import Final, Generic, TypeVar
 
 _log = logging.getLogger("alloysort")
 MOST: Final = 8  # jobs in a batch; beyond, a batch of this network costs as much a piece
+FEW: Final = 4  # that a thread computes which has other work to do,
+QUICK_S: Final = 0.003  # if they take no longer than this
+AHEAD: Final = 2  # batches that may wait for each thread
 MARGIN_S: Final = 0.0005  # from a decision to its answer on the wire
 LEARN: Final = 0.1  # weight of the newest cost
 DEVIATIONS: Final = 2.0  # above the mean that a batch is reckoned to cost
@@ -130,12 +133,27 @@ class Batcher(Generic[T, R]):
     @property
     def has_room(self) -> bool:
         """Whether another job would soon be taken: more only grow old in here."""
-        return len(self._heap) < self._most * len(self._threads)
+        return len(self._heap) < AHEAD * self._most * len(self._threads)
 
     def expected_s(self) -> float:
         """From now to the answer of a job that is submitted next."""
-        mine = self.costs.of(min(len(self._heap) + 1, self._most))
+        before, rest = divmod(len(self._heap) + 1, self._most)
+        mine = before / len(self._threads) * self.costs.of(self._most) + self.costs.of(rest)
         return mine if self._idle else mine + self.costs.of(max(1, min(self._busy_with, self._most)))
+
+    def help(self) -> bool:
+        """Compute a few jobs on the calling thread, which would otherwise wait for room; if that is quick.
+
+        Returns:
+            whether it did.
+        """
+        few = min(FEW, self._most)
+        if not 0 < self.costs.of(few) <= QUICK_S:
+            return False
+        with self._changed:
+            batch, late = self._take(few)
+        self._compute(batch, late)
+        return True
 
     def submit(self, job: Job[T, R]) -> None:
         """Have a job computed."""
@@ -156,16 +174,19 @@ class Batcher(Generic[T, R]):
     def _run(self) -> None:
         while True:
             batch, late = self._next()
-            for job in late:
-                job.done(self._turn_away(job.what))
-            if batch:
-                started = perf_counter()
-                results = self._results([job.what for job in batch])
-                self.costs.learn(len(batch), perf_counter() - started)
-                for job, result in zip(batch, results, strict=True):
-                    job.done(result)
-            elif not late:
+            if not (batch or late):
                 return
+            self._compute(batch, late)
+
+    def _compute(self, batch: list[Job[T, R]], late: list[Job[T, R]]) -> None:
+        for job in late:
+            job.done(self._turn_away(job.what))
+        if batch:
+            started = perf_counter()
+            results = self._results([job.what for job in batch])
+            self.costs.learn(len(batch), perf_counter() - started)
+            for job, result in zip(batch, results, strict=True):
+                job.done(result)
 
     def _results(self, what: list[T]) -> Sequence[R]:
         """Of a batch: no fault of one costs another its answer, or the thread its life."""
@@ -189,24 +210,29 @@ class Batcher(Generic[T, R]):
                 self._idle += 1
                 self._changed.wait()
                 self._idle -= 1
-            batch: list[Job[T, R]] = []
-            late: list[Job[T, R]] = []
             share = -(-len(self._heap) // (1 + self._idle))  # the others' shares are theirs
-            now = perf_counter() + MARGIN_S
-            while self._heap and len(batch) < min(self._most, share):
-                first = batch[0].due_s if batch else self._heap[0][0]
-                if now + self.costs.of(len(batch) + 1) > first:
-                    if batch:
-                        break
-                    late.append(self._pop())
-                    continue
-                batch.append(self._pop())
+            batch, late = self._take(min(self._most, share))
             self._busy_with = len(batch)
-            self.counts.late += len(late)
-            self.counts.computed += len(batch)
-            if batch:
-                self.counts.batches[len(batch)] = self.counts.batches.get(len(batch), 0) + 1
             return batch, late
+
+    def _take(self, most: int) -> tuple[list[Job[T, R]], list[Job[T, R]]]:
+        """The most urgent that are computed in time together, and those that are late; under the lock."""
+        batch: list[Job[T, R]] = []
+        late: list[Job[T, R]] = []
+        now = perf_counter() + MARGIN_S
+        while self._heap and len(batch) < most:
+            first = batch[0].due_s if batch else self._heap[0][0]
+            if now + self.costs.of(len(batch) + 1) > first:
+                if batch:
+                    break
+                late.append(self._pop())
+                continue
+            batch.append(self._pop())
+        self.counts.late += len(late)
+        self.counts.computed += len(batch)
+        if batch:
+            self.counts.batches[len(batch)] = self.counts.batches.get(len(batch), 0) + 1
+        return batch, late
 
     def _pop(self) -> Job[T, R]:
         return heapq.heappop(self._heap)[2]

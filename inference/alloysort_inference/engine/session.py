@@ -150,7 +150,11 @@ class _Graph:
 
 
 class _Rows(threading.local):
-    """Every thread's own input tensors, allocated once and written anew for each batch."""
+    """Every thread's own input tensors, allocated once and written anew for each batch.
+
+    They are written as bytes: numpy would let go of the interpreter for each of these copies, and wait long
+    for its return where another thread prepares pieces.
+    """
 
     def __init__(self, image_size: int, channels: int) -> None:
         self._shapes = {
@@ -160,6 +164,7 @@ class _Rows(threading.local):
             "present": (2,),
         }
         self._held: dict[str, NDArray[Any]] = {}
+        self._bytes: dict[str, memoryview] = {}
 
     def fill(self, batch: Sequence[Features]) -> dict[str, NDArray[Any]]:
         """The inputs of a batch; they hold until the next."""
@@ -168,9 +173,13 @@ class _Rows(threading.local):
                 name: np.empty((len(batch), *shape), np.uint8 if name == "image" else np.float32)
                 for name, shape in self._shapes.items()
             }
-        for row, features in enumerate(batch):
-            for name, held in self._held.items():
-                held[row] = getattr(features, name)
+            self._bytes = {name: held.data.cast("B") for name, held in self._held.items()}
+        for name, held in self._bytes.items():
+            at = 0
+            for features in batch:
+                row = getattr(features, name).data.cast("B")
+                held[at : at + row.nbytes] = row
+                at += row.nbytes
         return {name: held[: len(batch)] for name, held in self._held.items()}
 
 

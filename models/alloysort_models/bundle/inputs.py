@@ -32,7 +32,7 @@ DARK_LUMA: Final = 16.0  # mean grey level of 255: video black
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """One piece's row of the graph's input tensors.
+    """One piece's row of the graph's input tensors; all are contiguous.
 
     Attributes:
         image: (size, size, 3) uint8 RGB, zeros where there is none.

@@ -205,8 +205,8 @@ class _Versioned(BaseModel):
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{path}: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:  # the latter for a path that can be none, as with a NUL
+        raise BundleError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _sha256(content: bytes) -> str:

@@ -157,3 +157,20 @@ def test_every_job_gets_exactly_one_answer(dues: list[float], threads: int, most
     batcher.close()
     assert sorted(answer.split()[0] for answer in answers) == sorted(str(n) for n in range(len(dues)))
     assert batcher.counts.computed + batcher.counts.late == len(dues)
+
+
+@pytest.mark.parametrize(("seconds", "helps"), [(0.0005, True), (0.01, False), (None, False)])
+def test_a_thread_that_waits_for_room_helps_where_that_is_quick(seconds: float | None, helps: bool) -> None:
+    bench = Bench()
+    batcher = bench.batcher()
+    batcher.submit(bench.job("held"))
+    assert bench.begun.wait(5)
+    for name in "abcdef":
+        batcher.submit(bench.job(name))
+    if seconds is not None:
+        batcher.costs.learn(4, seconds)
+    threading.Timer(0.05, bench.go.set).start()
+    assert batcher.help() is helps
+    assert set(bench.done) >= (set("abcd") if helps else set())
+    batcher.close()
+    assert bench.done == {name: f"{name} done" for name in ("held", *"abcdef")}

@@ -68,6 +68,8 @@ def test_what_cannot_be_used_changes_nothing(bundle, other, running, recipe):
     with running(Settings(bundle=bundle.path)) as client:
         for wanted, status, complaint in (
             ({"bundle": str(other.path / "nowhere")}, 422, "No such file"),
+            ({"bundle": "a\0b"}, 422, "null byte"),
+            ({"recipe": "a\0b"}, 422, "null byte"),
             ({"recipe": "nowhere"}, 422, "is no file and none of the shipped"),
             ({"colour": "red"}, 422, "colour"),
             ({"recipe": ""}, 422, "recipe: String should have at least 1 character"),
