@@ -56,6 +56,7 @@ def _saturated(told: dict[str, Any]) -> Table:
         ("prepared", "engine, prepared tensors"),
         ("engine", "engine, from encoded bytes"),
         ("rest", "REST door, piece messages"),
+        ("oip", "OIP door, binary tensors"),
         ("stream", "stream door, client included"),
     ):
         one = told[name]

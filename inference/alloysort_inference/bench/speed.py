@@ -13,8 +13,8 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter, sleep
@@ -54,6 +54,7 @@ RATES: Final = (100, 300, 1000)
 DEADLINE_MS: Final = 20.0
 IN_FLIGHT: Final = 32
 T = TypeVar("T")
+Ask = Callable[[str, str, bytes], Awaitable[bytes]]
 SERVING: Final = re.compile(r"on (http://\S+) .*lines on (ws://\S+)")
 READY_S: Final = 30.0
 
@@ -101,6 +102,10 @@ class Load:
         shots = 300.0 + lines + rng.normal(0.0, 5.0, (SHOTS, CHANNELS))
         return cls(encode_jpeg(np.asarray(picture, np.uint8)), axis, shots.astype(np.float32))
 
+    def rows(self) -> Iterator[tuple[float, NDArray[np.float32]]]:
+        """Wavelength and counts of each channel, as in a file."""
+        yield from zip(self.wavelength_nm.tolist(), self.shots.T, strict=True)
+
     def arrival(self) -> Arrival:
         """As a piece that came in."""
         return Arrival(Spectrum(self.wavelength_nm, self.shots), Upload("image", self.jpeg))
@@ -133,7 +138,7 @@ def bench_speed(
         for door, drive in DOORS.items():
             for rate in RATES:
                 say(f"{door} door, {rate} pieces/s for {plan.open_seconds:g} s")
-                loop = _run(drive(server, load, _at_rate(rate, plan.open_seconds), DEADLINE_MS))
+                loop = run(drive(server, load, _at_rate(rate, plan.open_seconds), DEADLINE_MS))
                 loops.append({"door": door, **_told(loop)})
         memory_mb = server.memory_mb()
     return {
@@ -232,8 +237,10 @@ def _round(
         "raw_onnxruntime": max(raw.values()),
         "prepared": saturate(assess, cores(), seconds),
         "engine": _from_bytes(classifier, load, seconds),
-        "rest": _run(_rest(server, load, lambda send: closed_loop(send, seconds, IN_FLIGHT))),
-        "stream": _run(_stream(server, load, lambda send: closed_loop(send, seconds, IN_FLIGHT))),
+        **{
+            door: run(drive(server, load, lambda send: closed_loop(send, seconds, IN_FLIGHT)))
+            for door, drive in DOORS.items()
+        },
     }
 
 
@@ -294,11 +301,10 @@ async def _stream(
         await line.close()
 
 
-async def _rest(
-    server: Server, load: Load, drive: Callable[[Send], Any], deadline_ms: float | None = None
-) -> Any:
-    """Drive the REST door with piece messages over connections that stay open."""
-    host, port = server.http.removeprefix("http://").rsplit(":", 1)
+@asynccontextmanager
+async def ask_over(http: str) -> AsyncIterator[Ask]:
+    """POST over connections that stay open: path, head lines and body to the answer's body."""
+    host, port = http.removeprefix("http://").rsplit(":", 1)
     idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def ask(path: str, kind: str, body: bytes) -> bytes:
@@ -313,28 +319,77 @@ async def _rest(
         idle.append((reader, writer))
         return answer
 
-    axis = Axis(0, load.wavelength_nm)
-    number = json.loads(await ask("/v1/axes", "application/vnd.alloysort.axis", encode_axis(axis)))["axis"]
-    counts = Counts(replace(axis, number=number), load.shots)
-
-    async def send() -> bool:
-        message = encode_piece(PieceMessage(1, counts, load.jpeg, deadline_ms))
-        return b'"decided"' in await ask("/v1/classify", "application/vnd.alloysort.piece", message)
-
-    for _ in range(50):
-        await send()
     try:
-        return await drive(send)
+        yield ask
     finally:
         for _, writer in idle:
             writer.close()
 
 
-DOORS: Final = {"rest": _rest, "stream": _stream}
+async def _rest(
+    server: Server, load: Load, drive: Callable[[Send], Any], deadline_ms: float | None = None
+) -> Any:
+    """Drive the REST door with piece messages."""
+    async with ask_over(server.http) as ask:
+        counts = Counts(await _registered(ask, load), load.shots)
+
+        async def send() -> bool:
+            message = encode_piece(PieceMessage(1, counts, load.jpeg, deadline_ms))
+            return b'"decided"' in await ask("/v1/classify", "application/vnd.alloysort.piece", message)
+
+        for _ in range(50):
+            await send()
+        return await drive(send)
 
 
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    """On the loop that a client in a hurry would take."""
+async def _oip(
+    server: Server, load: Load, drive: Callable[[Send], Any], deadline_ms: float | None = None
+) -> Any:
+    """Drive the Open Inference Protocol with binary tensors."""
+    async with ask_over(server.http) as ask:
+        axis = await _registered(ask, load)
+        picture = len(load.jpeg).to_bytes(4, "little") + load.jpeg
+        head = _oip_head(axis, load, len(picture), deadline_ms)
+        kind = f"application/octet-stream\r\nInference-Header-Content-Length: {len(head)}"
+
+        async def send() -> bool:
+            body = b"".join((head, load.shots.tobytes(), picture))
+            return b"decided" in await ask("/v2/models/alloysort/infer", kind, body)
+
+        for _ in range(50):
+            await send()
+        return await drive(send)
+
+
+async def _registered(ask: Ask, load: Load) -> Axis:
+    axis = Axis(0, load.wavelength_nm)
+    told = json.loads(await ask("/v1/axes", "application/vnd.alloysort.axis", encode_axis(axis)))
+    return replace(axis, number=told["axis"])
+
+
+def _oip_head(axis: Axis, load: Load, picture_bytes: int, deadline_ms: float | None) -> bytes:
+    def tensor(name: str, datatype: str, shape: tuple[int, ...], size: int) -> dict[str, Any]:
+        binary = {"binary_data_size": size}
+        return {"name": name, "datatype": datatype, "shape": shape, "parameters": binary}
+
+    return json.dumps(
+        {
+            "inputs": [
+                {"name": "axis", "datatype": "INT64", "shape": [1], "data": [axis.number]},
+                tensor("counts", "FP32", load.shots.shape, load.shots.nbytes),
+                tensor("image", "BYTES", (1,), picture_bytes),
+            ],
+            "outputs": [{"name": name} for name in ("status", "outlet", "eject", "probabilities")],
+            "parameters": {} if deadline_ms is None else {"deadline_ms": deadline_ms},
+        }
+    ).encode()
+
+
+DOORS: Final = {"rest": _rest, "oip": _oip, "stream": _stream}
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run to its end on the loop that a client in a hurry would take."""
     with asyncio.Runner(loop_factory=None if uvloop is None else uvloop.new_event_loop) as runner:
         return runner.run(work)
 
@@ -369,7 +424,7 @@ def _summary(rounds: list[dict[str, float]]) -> dict[str, Any]:
             "one_core_batch_1": round(median(lambda one: one["raw_one"])),
         }
     }
-    for name in ("prepared", "engine", "rest", "stream"):
+    for name in ("prepared", "engine", *DOORS):
         rates = np.array([one[name] for one in rounds])
         raw, engine = (np.array([one[key] for one in rounds]) for key in ("raw_onnxruntime", "engine"))
         told[name] = {

@@ -11,10 +11,10 @@ def test_it_measures_every_door_and_the_limit(bundle: Bundle, monkeypatch) -> No
     monkeypatch.setattr(speed, "RATES", (50,))
     said: list[str] = []
     told = bench_speed(bundle.path, Plan(rounds=1, seconds=0.1, open_seconds=0.4), said.append)
-    for name in ("raw_onnxruntime", "prepared", "engine", "rest", "stream"):
+    for name in ("raw_onnxruntime", "prepared", "engine", "rest", "oip", "stream"):
         assert told[name]["pieces_per_s"] > 0
     assert told["engine"]["ratio_to_engine"] == 1.0
-    assert {loop["door"] for loop in told["open_loop"]} == {"rest", "stream"}
+    assert {loop["door"] for loop in told["open_loop"]} == {"rest", "oip", "stream"}
     for loop in told["open_loop"]:
         assert (loop["pieces"], loop["lost"]) == (20, 0)
         assert loop["p50_ms"] <= loop["p99_ms"] <= loop["p999_ms"] <= loop["max_ms"]

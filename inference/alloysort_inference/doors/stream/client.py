@@ -59,6 +59,7 @@ class AsyncLine(WSListener):
         self._open: dict[int, asyncio.Future[StreamAnswer]] = {}
         self._numbers, self._axes = count(1), count(1)
         self._transport: WSTransport | None = None
+        self._parting = False
         self._fault = "the service closed the connection"
 
     @classmethod
@@ -121,8 +122,7 @@ class AsyncLine(WSListener):
             await asyncio.wait([*self._open.values()], timeout=CLOSE_S)
         if self._transport is not None:
             transport = self._transport
-            transport.send_close(WSCloseCode.OK)
-            transport.disconnect()
+            self._hang_up(transport)
             await transport.wait_disconnected()
 
     def on_ws_connected(self, transport: WSTransport) -> None:
@@ -136,9 +136,13 @@ class AsyncLine(WSListener):
             waiting = self._open.pop(answer.number, None)
             if waiting is not None and not waiting.done():
                 waiting.set_result(answer)
+            if self._parting and not self._open:
+                self._hang_up(transport)
         elif frame.msg_type == WSMsgType.TEXT:
             told = json.loads(frame.get_payload_as_bytes())
             self._fault = told.get("error", self._fault)
+            if "stopping" in told:
+                self._leave(told["stopping"])
             if "protocol" in told:
                 self.greeting = told
                 if not self._greeted.done():
@@ -156,8 +160,19 @@ class AsyncLine(WSListener):
                 waiting.set_exception(LineClosedError(self._fault))
         self._open.clear()
 
+    def _leave(self, why: str) -> None:
+        """Send no more; what is open is still answered."""
+        self._fault, self._parting = why, True
+        if self._transport is not None and not self._open:
+            self._hang_up(self._transport)
+
+    @staticmethod
+    def _hang_up(transport: WSTransport) -> None:
+        transport.send_close(WSCloseCode.OK)
+        transport.disconnect()
+
     def _write(self, message: bytes) -> None:
-        if self._transport is None:
+        if self._transport is None or self._parting:
             raise LineClosedError(self._fault)
         self._transport.send(WSMsgType.BINARY, message)
 

@@ -8,7 +8,7 @@ import logging
 import socket
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from time import perf_counter
 from typing import Final
 
@@ -24,6 +24,7 @@ from picows import (
 
 from alloysort_datasets.errors import AlloysortError, DataError
 from alloysort_datasets.families import ELEMENTS, FAMILIES
+from alloysort_inference.doors.intake import ClosedError
 from alloysort_inference.doors.service import Service
 from alloysort_inference.doors.stream.wire import (
     AXIS,
@@ -41,6 +42,8 @@ from alloysort_inference.record import Record
 
 PROTOCOL: Final = 1
 MOST_AXES: Final = 64  # of a connection
+STOPPING: Final = "the service is stopping"
+PARTING_S: Final = 2.0  # that a line gets to leave by itself
 SILENCE_S: Final = 20.0  # after which a line is asked whether it is still there, and given as long to answer
 _log = logging.getLogger("alloysort")
 
@@ -66,8 +69,7 @@ async def stream_door(service: Service, listener: socket.socket) -> AsyncIterato
         yield
     finally:
         server.close()
-        for line in [*lines]:
-            await line.finish()
+        await asyncio.gather(*(line.finish() for line in [*lines]))
 
 
 def greeting(service: Service) -> dict[str, object]:
@@ -101,6 +103,8 @@ class Line(WSListener):
         self._recipe = ""
         self._outlets: dict[str, int] = {}
         self._all_answered = asyncio.Event()
+        self._gone = asyncio.Event()
+        self._stopping = False
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         """Greet."""
@@ -114,6 +118,7 @@ class Line(WSListener):
         self._transport = None
         self._lines.discard(self)
         self._all_answered.set()
+        self._gone.set()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Take a message, which may come in several frames."""
@@ -146,11 +151,16 @@ class Line(WSListener):
             self._transport.underlying_transport.resume_reading()
 
     async def finish(self) -> None:
-        """Answer what is open, then close."""
+        """Say that the service stops, refuse what still comes, answer what is open, then close."""
+        self._stopping = True
+        if self._transport is not None:
+            self._transport.send(WSMsgType.TEXT, json.dumps({"stopping": STOPPING}).encode())
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._gone.wait(), PARTING_S)
         if self._open:
             await self._all_answered.wait()
         if self._transport is not None:
-            self._transport.send_close(WSCloseCode.GOING_AWAY, b"the service is stopping")
+            self._transport.send_close(WSCloseCode.GOING_AWAY, STOPPING.encode())
             self._transport.disconnect()
 
     def _take(self, message: bytes) -> None:
@@ -174,6 +184,8 @@ class Line(WSListener):
         service = self._service
         if service.waiting_for is not None:
             raise DataError(service.waiting_for)
+        if self._stopping:
+            raise ClosedError(STOPPING)
         piece = decode_piece(message, self._axes)
         image = None if piece.image is None else Upload("image", piece.image)
         arrival = Arrival(piece.counts, image, piece.piece_id, piece.batch, arrived_s)

@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -178,8 +178,35 @@ def test_at_the_end_open_pieces_are_answered(bundle: Bundle) -> None:
         futures = [line.send(axis, shots_at(395.0)) for _ in range(20)]
         futures[0].result(10)
     assert {future.result(10).status for future in futures} == {"decided"}
-    with pytest.raises(LineClosedError, match="closed the connection"):
+    with pytest.raises(LineClosedError, match="the service is stopping"):
         line.send(axis, shots_at(395.0)).result(10)
+    line.close()
+
+
+def test_a_line_that_sends_on_to_the_end_gets_an_answer_for_every_piece(bundle: Bundle) -> None:
+    futures = []
+    with open_door(bundle) as (url, service):
+        line = Line(url)
+        axis = line.axis(AXIS_NM)
+        sending = threading.Event()
+
+        def send_on() -> None:
+            with suppress(LineClosedError):
+                while True:
+                    futures.append(line.send(axis, shots_at(395.0), deadline_ms=50))
+                    sending.set()
+                    if len(futures) % 8 == 0:
+                        futures[-8].result(10)
+
+        sender = threading.Thread(target=send_on)
+        sender.start()
+        assert sending.wait(10)
+    sender.join(10)
+    outcomes = [future.exception(10) or future.result() for future in futures]
+    told = [one.status for one in outcomes if not isinstance(one, LineClosedError)]
+    assert set(told) <= {"decided", "late", "refused"}
+    assert len(told) == service.tally.status.total()  # the others were not sent any more
+    assert {str(one) for one in outcomes if isinstance(one, LineClosedError)} <= {"the service is stopping"}
     line.close()
 
 
