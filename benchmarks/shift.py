@@ -30,7 +30,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
-import httpx
 import numpy as np
 from numpy.typing import NDArray
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
@@ -76,12 +75,13 @@ def switching(load: Load, seconds: float) -> Told:
 
         async def switch(until_s: float) -> None:
             nonlocal switches
-            while perf_counter() < until_s:
-                await asyncio.sleep(SWITCH_EVERY_S)
-                path = str(bundle if switches % 2 else other)
-                await asyncio.to_thread(_post, f"{server.http}/v1/model/load", {"bundle": path})
-                await asyncio.to_thread(_post, f"{server.http}/v1/model/switch", {})
-                switches += 1
+            async with ask_over(server.http) as ask:
+                while perf_counter() < until_s:
+                    await asyncio.sleep(SWITCH_EVERY_S)
+                    wanted = json.dumps({"bundle": str(bundle if switches % 2 else other)}).encode()
+                    await ask("/v1/model/load", "application/json", wanted)
+                    state = json.loads(await ask("/v1/model/switch", "application/json", b""))
+                    switches += state["candidate"] is None
 
         async def both() -> OpenLoop:
             beside = asyncio.ensure_future(switch(perf_counter() + seconds))
@@ -296,10 +296,6 @@ def _told(loop: OpenLoop) -> Told:
 def _highest(loop: OpenLoop) -> float:
     latency_ms: NDArray[np.float64] = loop.latency_ms
     return round(float(latency_ms.max()), 2)
-
-
-def _post(url: str, content: Told) -> None:
-    httpx.post(url, json=content, timeout=30).raise_for_status()
 
 
 PARTS: Final = {part.__name__: part for part in (steady, switching, overload, stopping, idle, csv)}

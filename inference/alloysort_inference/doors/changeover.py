@@ -129,7 +129,9 @@ class Changeover:
         """
         candidate = self._loaded()
         self._end_shadow()
+        retired = [self.previous]
         self.previous, self.current, self.candidate = self.current, candidate, None
+        threading.Thread(target=retired.clear, name="retire").start()  # milliseconds, which the loop has not
 
     def roll_back(self) -> None:
         """From the next piece on, the one before decides.
