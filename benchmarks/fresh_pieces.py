@@ -11,17 +11,17 @@ Strangers count in their own row only.
 
 Seen with the first command, simulator and bundle of this commit:
 
-    second-light, 4000 pieces, seed 20261125
-    strangers             n  189 F1 0.550 (0.471-0.622) accepted 0.063 right 0.333 as Al 0.000 novel 0.810
-    all                   n 3728 F1 0.892 (0.880-0.904) accepted 0.709 right 0.991 as Al 0.000 novel 0.009
-    bare                  n 1084 F1 0.918 (0.899-0.939) accepted 0.847 right 0.992 as Al 0.000 novel 0.005
-    late plumes over half n 3106 F1 0.915 (0.902-0.927) accepted 0.808 right 0.990 as Al 0.000 novel 0.005
-    thin films            n 1890 F1 0.911 (0.896-0.925) accepted 0.783 right 0.989 as Al 0.000 novel 0.007
-    paint                 n  433 F1 0.724 (0.672-0.762) accepted 0.386 right 0.994 as Al 0.000 novel 0.016
-    late plumes without   n  124 F1 0.322 (0.225-0.415) accepted 0.024 right 1.000 as Al 0.000 novel 0.040
-    anodising             n   71 F1 0.858 (0.760-0.927) accepted 0.563 right 1.000 as Al nan novel 0.000
-    zinc coat             n   55 F1 0.991 (0.971-1.000) accepted 0.655 right 1.000 as Al 0.000 novel 0.000
-    non-metal             n  195 F1 0.979 (0.964-0.992) accepted 0.005 right 1.000 as Al 0.000 novel 0.046
+    third-light, 4000 pieces, seed 20261125
+    strangers             n  189 F1 0.553 (0.473-0.624) accepted 0.063 right 0.250 as Al 0.000 novel 0.825
+    all                   n 3728 F1 0.898 (0.886-0.909) accepted 0.718 right 0.993 as Al 0.000 novel 0.013
+    bare                  n 1084 F1 0.920 (0.898-0.940) accepted 0.852 right 0.996 as Al 0.000 novel 0.006
+    late plumes over half n 3106 F1 0.923 (0.910-0.934) accepted 0.828 right 0.993 as Al 0.000 novel 0.006
+    thin films            n 1890 F1 0.920 (0.906-0.933) accepted 0.813 right 0.992 as Al 0.000 novel 0.007
+    paint                 n  433 F1 0.716 (0.664-0.756) accepted 0.316 right 0.993 as Al 0.000 novel 0.039
+    late plumes without   n  124 F1 0.284 (0.195-0.359) accepted 0.008 right 1.000 as Al 0.000 novel 0.129
+    anodising             n   71 F1 0.895 (0.814-0.956) accepted 0.634 right 0.956 as Al nan novel 0.014
+    zinc coat             n   55 F1 0.991 (0.971-1.000) accepted 0.618 right 1.000 as Al 0.000 novel 0.000
+    non-metal             n  195 F1 0.984 (0.970-0.995) accepted 0.000 right nan as Al 0.000 novel 0.062
 """
 
 from __future__ import annotations
