@@ -25,11 +25,12 @@ from alloysort_models.bundle.manifest import (
     load_bundle,
 )
 from alloysort_models.network.released import Calibration, Released, folded
+from alloysort_training.card import write_card
 from alloysort_training.config import load_config
 from alloysort_training.evaluate import evaluate, open_session
 from alloysort_training.export import check_parity, export
 from alloysort_training.prepare import prepare, survey
-from alloysort_training.train import CACHE, load_run, train
+from alloysort_training.train import CACHE, Earlier, load_run, train
 
 pytestmark = pytest.mark.xdist_group("training")
 
@@ -133,6 +134,18 @@ def test_the_card_is_complete_and_makes_the_run_again(bundle: Bundle, tmp_path: 
     assert bundle.manifest.training_data_sha256 in card
     (tmp_path / "again.toml").write_text(card.split("```toml\n")[1].split("```")[0], encoding="utf-8")
     assert load_config(tmp_path / "again.toml") == load_run(run)[1]
+
+
+def test_the_card_names_every_table_and_the_run_that_was_begun_with(
+    bundle: Bundle, run: Path, table: Path
+) -> None:
+    begun, config, _ = load_run(run)
+    begun["data"] = ["one", "two"]
+    begun["started_from"] = Earlier(data_sha256="0" * 64, simulator=3, pieces=900, epochs=8)
+    card = write_card(bundle.manifest, config, begun, survey([table]), parameters=1, size=1)
+    assert "\nalloysort train CONFIG --data DIR --data DIR --out RUN --from EARLIER\n" in card
+    plain = (bundle.path / CARD).read_text(encoding="utf-8")
+    assert "\nalloysort train CONFIG --data DIR --out RUN\n" in plain
 
 
 def test_a_graph_that_disagrees_is_refused(bundle: Bundle, run: Path, table: Path) -> None:

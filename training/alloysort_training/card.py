@@ -73,7 +73,7 @@ def write_card(
         parity_relative=f"{parity['relative']:g}",
         int8=_int8(metrics["int8"]),
         novelty_quantile=f"{config.acceptance.novelty_quantile:.0%}",
-        data=" ".join(["DIR"] * len(begun["data"])),
+        train_command=_train_command(begun),
         config=_toml(_differences(config)),
     )
 
@@ -86,6 +86,13 @@ def _train_pieces(begun: Begun) -> str:
         f"{pieces:,} pieces, beginning with what {earlier['epochs']} epochs on {earlier['pieces']:,} others "
         f"(SHA-256 `{earlier['data_sha256']}`) had taught it, so on {pieces + earlier['pieces']:,}"
     )
+
+
+def _train_command(begun: Begun) -> str:
+    """What makes the run again; EARLIER is the run that it began with."""
+    data = "--data DIR " * len(begun["data"])
+    start = "" if begun["started_from"] is None else " --from EARLIER"
+    return f"alloysort train CONFIG {data}--out RUN{start}"
 
 
 def _measured_on(manifest: Manifest) -> str:
