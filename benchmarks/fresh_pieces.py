@@ -39,11 +39,10 @@ from alloysort_datasets.errors import DataError
 from alloysort_datasets.families import FAMILIES
 from alloysort_datasets.piece import Piece, sensed
 from alloysort_datasets.simulate import Simulation, simulate
+from alloysort_datasets.table.layers import HIDDEN, MOSTLY, layer_of, own_shares
 from alloysort_datasets.table.store import read_instruments, read_pieces
 from alloysort_inference.pipeline import Classifier, Upload, open_classifier
-from alloysort_models.bundle.inputs import hit_shots
-from alloysort_training.evaluate import MOSTLY
-from alloysort_training.prepare import HIDDEN, layer_of, own_shares, shown_late
+from alloysort_models.bundle.inputs import hit_shots, shown_late
 
 DRAWS = 1000
 

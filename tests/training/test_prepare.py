@@ -13,13 +13,12 @@ from alloysort_datasets.families import FAMILIES
 from alloysort_datasets.piece import Instrument, Piece, Split
 from alloysort_datasets.simulate import SIMULATOR_VERSION, Simulation, simulate
 from alloysort_datasets.spectrum import Spectrum
+from alloysort_datasets.table.layers import LAYERS, layer_of
 from alloysort_datasets.table.store import read_instruments, read_pieces, write_pieces
 from alloysort_models.bundle.inputs import Look, hit_shots, prepare_spectrum
 from alloysort_models.network.sorter import condition
 from alloysort_training.config import load_config
 from alloysort_training.prepare import (
-    LAYERS,
-    layer_of,
     prepare,
     require_splits,
     survey,

@@ -18,11 +18,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from alloysort_datasets.families import ALUMINIUM, ELEMENTS, FAMILIES
+from alloysort_datasets.table.layers import HIDDEN, LAYERS
 from alloysort_models.bundle.manifest import PATTERNS, Bars, Thresholds
 from alloysort_models.network.released import UNSEEN, Calibration, Released, mahalanobis
 from alloysort_models.network.sorter import Sorter, composition_wt_pct
 from alloysort_training.config import Acceptance
-from alloysort_training.prepare import HIDDEN, LAYERS, NON_METAL
+from alloysort_training.prepare import NON_METAL
 from alloysort_training.prepared import Prepared
 
 PRESENT: Final = dict(zip(PATTERNS, ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0)), strict=True))

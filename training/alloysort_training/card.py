@@ -9,9 +9,9 @@ from typing import Any, Final
 import numpy as np
 
 from alloysort_datasets.families import ELEMENTS, FAMILIES
+from alloysort_models.bundle.figures import RESAMPLES
 from alloysort_models.bundle.manifest import PATTERNS, Bars, Manifest
 from alloysort_training.config import Config
-from alloysort_training.evaluate import RESAMPLES
 from alloysort_training.prepare import Survey
 from alloysort_training.train import Begun
 

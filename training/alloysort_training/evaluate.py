@@ -17,14 +17,23 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from alloysort_datasets.families import ALUMINIUM, ELEMENTS, FAMILIES
+from alloysort_datasets.table.layers import HIDDEN, LAYERS, MOSTLY, OPAQUE
+from alloysort_models.bundle.figures import (
+    accuracy,
+    bootstrap_weights,
+    calibration_error,
+    confusion_counts,
+    figure,
+    macro_f1,
+    per_batch,
+    ratio,
+    reliability_counts,
+)
 from alloysort_models.bundle.manifest import INPUTS, OUTPUTS, Thresholds
 from alloysort_training.calibrate import NORMAL_QUANTILE, PRESENT, rows_with
-from alloysort_training.prepare import HIDDEN, LAYERS, NON_METAL, OPAQUE
+from alloysort_training.prepare import NON_METAL
 from alloysort_training.prepared import Prepared
 
-BINS: Final = 15  # of the expected calibration error (Guo et al. 2017)
-RESAMPLES: Final = 1000
-MOSTLY: Final = 0.5  # of the late plumes
 STRONG: Final = 100.0  # the strongest line over the noise
 _BATCH: Final = 64
 
@@ -205,21 +214,22 @@ def figures(found: Predictions, thresholds: Thresholds, pattern: str, seed: int 
     `rmse_wt_pct` and `covered_90` (the share of truths within the stated 90 % interval) are taken over
     pieces of aluminium families, `rmse_wt_pct_all` and `covered_90_all` over all.
     """
-    weights = _bootstrap_weights(found.batch, seed)
+    weights = bootstrap_weights(found.batch, seed)
     everything = np.ones(len(found), dtype=bool)
-    confusion = _confusion(found)
+    told = (found.batch, found.family, found.probabilities)
+    confusion, reliability = confusion_counts(*told), reliability_counts(*told)
     taken = accepted(found, thresholds, pattern)
     foreign = (found.family >= 0) & ~found.aluminium
 
     def share(upper: Mask, lower: Mask) -> dict[str, float | None]:
-        return _figure(_ratio(*(weights @ _per_batch(found, [upper & lower, lower])).T))
+        return figure(ratio(*(weights @ per_batch(found.batch, [upper & lower, lower])).T))
 
     return {
         "n": len(found),
         "batches": len(np.unique(found.batch)),
-        "macro_f1": _figure(macro_f1(weights @ confusion)),
-        "accuracy": _figure(accuracy(weights @ confusion)),
-        "ece": _figure(calibration_error(weights @ _reliability(found))),
+        "macro_f1": figure(macro_f1(weights @ confusion)),
+        "accuracy": figure(accuracy(weights @ confusion)),
+        "ece": figure(calibration_error(weights @ reliability)),
         "novel": share(found.novelty > thresholds.novelty, everything),
         "accepted": share(taken, everything),
         "accepted_right": share(found.right, taken & (found.family >= 0)),
@@ -240,51 +250,22 @@ def strangers(found: Predictions, thresholds: Thresholds, pattern: str, seed: in
     if not len(strange):
         return {"n": 0}
     known = found.where(~found.strange & ~(found.shown < HIDDEN))
-    weights = _bootstrap_weights(strange.batch, seed)
+    weights = bootstrap_weights(strange.batch, seed)
 
     def share(chosen: Mask) -> dict[str, float | None]:
         everything = np.ones(len(strange), dtype=bool)
-        return _figure(_ratio(*(weights @ _per_batch(strange, [chosen, everything])).T))
+        return figure(ratio(*(weights @ per_batch(strange.batch, [chosen, everything])).T))
 
     # of all pairs of a stranger and a known piece, those in which the stranger is the more novel
     ranks = np.searchsorted(np.sort(known.novelty), strange.novelty) / max(len(known), 1)
     everything = np.ones(len(strange), dtype=bool)
     return {
         "n": len(strange),
-        "novelty_auroc": _figure(_ratio(*(weights @ _per_batch(strange, [ranks, everything])).T)),
+        "novelty_auroc": figure(ratio(*(weights @ per_batch(strange.batch, [ranks, everything])).T)),
         "novel": share(strange.novelty > thresholds.novelty),
         "accepted": share(accepted(strange, thresholds, pattern)),
         "as_aluminium": share(taken_for_aluminium(strange, thresholds, pattern)),
     }
-
-
-def macro_f1(confusion: Floats) -> Floats:
-    """(R, F F) confusion counts, truth by row, to (R,): the mean over families that occur."""
-    square = confusion.reshape(len(confusion), len(FAMILIES), len(FAMILIES))
-    right = np.diagonal(square, axis1=1, axis2=2)
-    there, told = square.sum(axis=2), square.sum(axis=1)
-    f1 = np.where(there > 0, 2.0 * right / np.maximum(there + told, 1.0), 0.0)
-    return _ratio(f1.sum(axis=1), (there > 0).sum(axis=1))
-
-
-def accuracy(confusion: Floats) -> Floats:
-    """(R, F F) confusion counts to (R,)."""
-    square = confusion.reshape(len(confusion), len(FAMILIES), len(FAMILIES))
-    return _ratio(np.trace(square, axis1=1, axis2=2), confusion.sum(axis=1))
-
-
-def calibration_error(reliability: Floats) -> Floats:
-    """(R, 3 BINS) counts, summed confidence and hits to (R,) calibration error, root mean square.
-
-    The few hits of a bin scatter about its confidence even if the model is perfect; their variance is taken
-    off (the debiased estimator of Kumar et al. 2019, arXiv 1909.10155), so that small strata do not look
-    worse than they are. It is never below the mean absolute error that goes by the name of ECE, but for bias.
-    """
-    count, confidence, right = np.split(reliability, 3, axis=1)
-    hits = _ratio(right, count)
-    variance = hits * (1 - hits) / np.maximum(count - 1, 1)
-    squared = np.nan_to_num(count * ((_ratio(confidence, count) - hits) ** 2 - variance)).sum(axis=1)
-    return np.sqrt(np.maximum(_ratio(squared, count.sum(axis=1)), 0))
 
 
 def rmse(weights: Floats, found: Predictions, chosen: NDArray[np.bool_]) -> Floats:
@@ -303,61 +284,9 @@ def covered(weights: Floats, found: Predictions, chosen: NDArray[np.bool_]) -> F
 
 
 def _by_batch(weights: Floats, found: Predictions, upper: NDArray[Any], lower: NDArray[Any]) -> Floats:
-    sums = weights @ _per_batch(found, [*upper.T, *lower.T])
-    return _ratio(sums[:, : len(ELEMENTS)], sums[:, len(ELEMENTS) :])
-
-
-def _ratio(upper: Floats, lower: Floats) -> Floats:
-    """Not a number where nothing was counted."""
-    ratio: Floats = np.divide(upper, lower, out=np.full(upper.shape, np.nan), where=lower > 0)
-    return ratio
-
-
-def _per_batch(found: Predictions, columns: list[NDArray[Any]]) -> Floats:
-    """(batches, columns) sums over each batch's pieces."""
-    _, place = np.unique(found.batch, return_inverse=True)
-    return np.stack([np.bincount(place, weights=column) for column in columns], axis=1)
-
-
-def _confusion(found: Predictions) -> Floats:
-    """(batches, F F) counts of pieces of known family, truth by row."""
-    _, place = np.unique(found.batch, return_inverse=True)
-    counts = np.zeros((place.max() + 1, len(FAMILIES), len(FAMILIES)))
-    known = found.family >= 0
-    np.add.at(counts, (place[known], found.family[known], found.probabilities[known].argmax(axis=1)), 1.0)
-    return counts.reshape(len(counts), -1)
-
-
-def _reliability(found: Predictions) -> Floats:
-    """(batches, 3 BINS): how many pieces, their confidence and their hits, by bin of confidence."""
-    known = found.family >= 0
-    confidence = found.probabilities.max(axis=1).astype(np.float64)
-    right = (found.probabilities.argmax(axis=1) == found.family) & known
-    column = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
-    member = (column[:, None] == np.arange(BINS)) & known[:, None]  # (N, BINS)
-    return _per_batch(found, [*member.T, *(member * confidence[:, None]).T, *(member & right[:, None]).T])
-
-
-def _bootstrap_weights(batch: NDArray[np.int64], seed: int) -> Floats:
-    """(1 + RESAMPLES, batches): how often each batch is drawn; the first row draws each once."""
-    batches = len(np.unique(batch))
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(batches, np.full(batches, 1.0 / batches), size=RESAMPLES)
-    return np.concatenate([np.ones((1, batches)), drawn]).astype(np.float64)
-
-
-def _figure(values: Floats) -> dict[str, float | None]:
-    """The first value and the interval that 95 % of the others lie in; null where nothing is known."""
-    drawn = values[1:][np.isfinite(values[1:])]
-    if not np.isfinite(values[0]) or not len(drawn):
-        return {"value": None, "low": None, "high": None}
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return {"value": _rounded(values[0]), "low": _rounded(low), "high": _rounded(high)}
+    sums = weights @ per_batch(found.batch, [*upper.T, *lower.T])
+    return ratio(sums[:, : len(ELEMENTS)], sums[:, len(ELEMENTS) :])
 
 
 def _by_element(values: Floats) -> dict[str, dict[str, float | None]]:
-    return {element: _figure(values[:, column]) for column, element in enumerate(ELEMENTS)}
-
-
-def _rounded(value: float) -> float:
-    return round(float(value), 5)
+    return {element: figure(values[:, column]) for column, element in enumerate(ELEMENTS)}

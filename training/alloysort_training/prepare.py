@@ -24,6 +24,7 @@ from alloysort_datasets.errors import SpectrumError, TrainingError
 from alloysort_datasets.families import ELEMENTS, FAMILIES
 from alloysort_datasets.piece import SPLITS, Instrument, Piece, Split, sensed
 from alloysort_datasets.readers.picture import decode_image
+from alloysort_datasets.table.layers import LAYERS, layer_of, own_shares
 from alloysort_datasets.table.sides import Sides
 from alloysort_datasets.table.spread import spread
 from alloysort_datasets.table.store import (
@@ -40,10 +41,10 @@ from alloysort_models.bundle.inputs import (
     VIEWS,
     Look,
     is_dark,
-    late,
     line_over_noise,
     prepare_image,
     prepare_spectrum,
+    shown_late,
 )
 from alloysort_models.bundle.manifest import FRONT_END_VERSION
 from alloysort_training.config import Config
@@ -51,13 +52,7 @@ from alloysort_training.prepared import Prepared
 
 CACHE_VERSION: Final = 3  # raise it when what is kept changes
 PEAK: Final = 16384.0  # counts of the brightest channel as kept: float16 then resolves 1e-8 of it
-HIDDEN: Final = 0.05  # of the late plumes: a piece that shows less of itself is hidden under something
 NON_METAL: Final = FAMILIES.index("non-metal")
-# What lies on a piece, by the simulator; of several the outermost opaque one
-LAYERS: Final = ("unknown", "bare", "thin films", "paint", "anodising", "zinc coat")
-OPAQUE: Final = {"paint_um": "paint", "anodising_um": "anodising", "zinc_um": "zinc coat"}
-THIN: Final = ("moisture_um", "dirt_um", "oil_um")
-FRESH_OXIDE_UM: Final = 0.01  # what every aluminium has
 _DONE: Final = "done.json"
 
 
@@ -289,27 +284,6 @@ def _fill_spectrum(
             into.line_over_noise[row] = strongest
             into.present[row, 1] = strongest > LINE_SIGMAS
             into.coverage[row] = np.packbits(coverage > 0)
-
-
-def own_shares(conditions: Mapping[str, float], shots: int) -> NDArray[np.float64]:
-    """(shots,) a piece's own share of what each ablated, NaN where nobody knows."""
-    return np.array([conditions.get(f"metal_share_{shot}", np.nan) for shot in range(1, shots + 1)])
-
-
-def shown_late(own: NDArray[np.float64], hit: NDArray[np.bool_]) -> float:
-    """The mean of (shots,) own shares over the late ones of those that hit."""
-    return float(own[hit][late(int(hit.sum())) :].mean())
-
-
-def layer_of(conditions: Mapping[str, float]) -> str:
-    """One of LAYERS, by what the simulator laid on a piece."""
-    if "oxide_um" not in conditions:
-        return "unknown"
-    for name, layer in OPAQUE.items():
-        if conditions[name] > 0:
-            return layer
-    thin = any(conditions[name] > 0 for name in THIN) or conditions["oxide_um"] > FRESH_OXIDE_UM
-    return "thin films" if thin else "bare"
 
 
 def _some(shots: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -106,6 +106,11 @@ def late(hits: int) -> int:
     return hits // 2
 
 
+def shown_late(own: NDArray[np.float64], hit: NDArray[np.bool_]) -> float:
+    """The mean of (shots,) own shares over the late ones of those that hit."""
+    return float(own[hit][late(int(hit.sum())) :].mean())
+
+
 def hit_shots(shots: NDArray[np.float32]) -> NDArray[np.bool_]:
     """(shots,) true where the light of the lines is a fair part of the brightest shot's."""
     return _hit(np.sort(shots, axis=1))
