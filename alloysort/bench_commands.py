@@ -1,4 +1,4 @@
-"""`alloysort bench`: how fast it is."""
+"""`alloysort bench`: how good and how fast it is."""
 
 from __future__ import annotations
 
@@ -14,9 +14,46 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Measure, beside a limit or a baseline in the same run.", no_args_is_help=True)
 
 
-@app.callback()
-def _group() -> None:
-    """Keep `bench` a group of commands."""
+@app.command()
+def accuracy(
+    data: Annotated[list[Path], typer.Option("--data", help="Piece table; may be given several times.")],
+    bundle: Annotated[
+        Path | None, typer.Option(help="Folder of a released model; the newest shipped one if absent.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", help="Name of a shipped recipe, or path of a TOML file.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="train, calibration, test or all; test where the table has one.")
+    ] = None,
+    as_json: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures to this file too.")
+    ] = None,
+) -> None:
+    """How good a bundle is on a piece table, your own first of all: purity, recovery, and how sure of it.
+
+    Every piece goes the way of the line: front end, engine, recipe. Figures carry their 95 % interval from
+    whole batches drawn anew, and say whether they are of simulated or of real pieces.
+    """
+    from rich.console import Console
+
+    from alloysort.accuracy_tables import show_accuracy
+    from alloysort.progress import progress
+    from alloysort_inference.bench.accuracy.run import FaultyTableError, Question, bench_accuracy
+
+    console = Console()
+    question = Question(tuple(data), bundle, recipe, split)
+    with progress(Console(stderr=True)) as bar:
+        task = bar.add_task("pieces", total=None)
+        try:
+            told = bench_accuracy(question, lambda done, total: bar.update(task, completed=done, total=total))
+        except FaultyTableError as error:
+            for fault in error.faults:
+                typer.echo(fault, err=True)
+            raise
+    show_accuracy(console, told)
+    if as_json is not None:
+        as_json.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
 
 @app.command()

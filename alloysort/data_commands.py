@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from alloysort.progress import progress
 from alloysort_datasets.errors import AlloysortError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def import_(
     maps = _map_files(mapped or [])
     words = Words(_mapped_families(maps), _family_of_alloy, tuple(maps))
     console = Console(stderr=True)
-    with _progress(console) as bar:
+    with progress(console) as bar:
         task = bar.add_task("import", total=None)
         report = import_pieces(
             source,
@@ -183,7 +183,7 @@ def simulate(
 
     conditions = dict(_condition(setting) for setting in fixed or ())
     simulation = Simulation(pieces, seed, cast(Any, images), preset, mix, shots, strangers, conditions)
-    with _progress(Console(stderr=True)) as bar:
+    with progress(Console(stderr=True)) as bar:
         task = bar.add_task("simulate", total=pieces)
         for done in run(out, simulation, workers or os.cpu_count() or 1):
             bar.update(task, completed=done)
@@ -202,7 +202,7 @@ def compare(
     """Fit simulated plasmas to measured spectra and draw both: a picture a spectrum, and summary.png."""
     from alloysort_datasets.libs.compare import compare_spectra
 
-    with _progress(Console(stderr=True)) as bar:
+    with progress(Console(stderr=True)) as bar:
         task = bar.add_task("compare", total=len(files))
         table = compare_spectra(files, out, element, lambda: bar.advance(task))
     Console().print(table)
@@ -225,14 +225,3 @@ def _condition(setting: str) -> tuple[str, float]:
         return name.strip(), float(value)
     except ValueError:
         raise AlloysortError(f"--set {setting!r} must be NAME=NUMBER, as defocus_mm=2.5") from None
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )

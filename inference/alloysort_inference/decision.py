@@ -13,8 +13,9 @@ class Decision:
         outlet: name of an outlet of the recipe.
         eject: whether the valve fires.
         family: the most probable one; None where nothing was computed.
-        accepted: the family is to be trusted: it reaches the bundle's bar, and the piece is neither novel,
-            nor blind, nor without metal in the late shots.
+        trusted: some sensor saw the piece, it shows metal in the late shots, and it is not novel: only then
+            do probabilities count.
+        accepted: trusted, and the family reaches the bundle's bar.
         accepted_as_aluminium: the same of the aluminium families together, and the family is one of them.
         novel: less like anything trained on than the limit allows.
         reason: one clause for people.
@@ -23,6 +24,7 @@ class Decision:
     outlet: str
     eject: bool
     family: str | None
+    trusted: bool
     accepted: bool
     accepted_as_aluminium: bool
     novel: bool

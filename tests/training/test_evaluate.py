@@ -70,8 +70,10 @@ def test_the_calibration_error_is_that_of_its_definition_less_its_own_scatter() 
         mine = column == b
         hits = (told == found.family)[mine].mean()
         scatter = hits * (1 - hits) / max(mine.sum() - 1, 1)
-        gaps.append(((confidence[mine].mean() - hits) ** 2 - scatter) * mine.mean())
-    assert figures_of(found)["ece"]["value"] == pytest.approx(np.sqrt(max(sum(gaps), 0.0)), abs=1e-4)
+        gap = abs(confidence[mine].mean() - hits)
+        drawn = np.abs(np.random.default_rng(0).normal(gap, np.sqrt(scatter), 100_000)).mean()
+        gaps.append((gap - (drawn - gap)) * mine.mean())
+    assert figures_of(found)["ece"]["value"] == pytest.approx(max(sum(gaps), 0.0), abs=1e-3)
 
 
 def test_a_perfectly_calibrated_model_has_hardly_any_error_however_few_the_pieces() -> None:
@@ -84,7 +86,7 @@ def test_a_perfectly_calibrated_model_has_hardly_any_error_however_few_the_piece
         told = found.probabilities.argmax(axis=1)
         truth = np.where(right, told, (told + 1) % len(FAMILIES))
         errors.append(figures_of(Predictions(**{**vars(found), "family": truth}))["ece"]["value"])
-    assert np.median(errors) < 0.03  # of the uncorrected one it is 0.08
+    assert np.median(errors) < 0.05  # of the uncorrected one it is 0.08
 
 
 def test_accepted_are_confident_known_and_show_metal() -> None:

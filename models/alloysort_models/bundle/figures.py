@@ -7,6 +7,8 @@ value in its first row and its draws in the others. No torch here.
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +18,7 @@ from alloysort_datasets.families import FAMILIES
 
 BINS: Final = 15  # of the expected calibration error (Guo et al. 2017)
 RESAMPLES: Final = 1000
+_erf: Final = np.frompyfunc(math.erf, 1, 1)
 
 Floats = NDArray[np.float64]
 
@@ -36,17 +39,26 @@ def accuracy(confusion: Floats) -> Floats:
 
 
 def calibration_error(reliability: Floats) -> Floats:
-    """(R, 3 BINS) counts, summed confidence and hits to (R,) calibration error, root mean square.
+    """(R, 3 BINS) counts, summed confidence and hits to (R,) expected calibration error (Guo et al. 2017).
 
-    The few hits of a bin scatter about its confidence even if the model is perfect; their variance is taken
-    off (the debiased estimator of Kumar et al. 2019, arXiv 1909.10155), so that small strata do not look
-    worse than they are. It is never below the mean absolute error that goes by the name of ECE, but for bias.
+    The few hits of a bin scatter about its confidence even if the model is perfect. What that adds to the
+    mean of a gap's size, were the gap normal about what was seen, is taken off (the debiased estimator of
+    Kumar et al. 2019, arXiv 1909.10155), so that small strata do not look worse than they are.
     """
     count, confidence, right = np.split(reliability, 3, axis=1)
     hits = ratio(right, count)
-    variance = hits * (1 - hits) / np.maximum(count - 1, 1)
-    squared = np.nan_to_num(count * ((ratio(confidence, count) - hits) ** 2 - variance)).sum(axis=1)
-    return np.sqrt(np.maximum(ratio(squared, count.sum(axis=1)), 0))
+    gap = np.abs(ratio(confidence, count) - hits)
+    scatter = np.sqrt(hits * (1 - hits) / np.maximum(count - 1, 1))
+    unbiased = np.nan_to_num(count * (2 * gap - _mean_size(gap, scatter)))
+    return np.maximum(ratio(unbiased.sum(axis=1), count.sum(axis=1)), 0)
+
+
+def _mean_size(mean: Floats, sigma: Floats) -> Floats:
+    """The mean of |x| for x normal about `mean`: the folded normal distribution's."""
+    z = np.divide(mean, sigma, out=np.full(mean.shape, np.inf), where=sigma > 0)
+    inside = np.asarray(_erf(z / np.sqrt(2)), np.float64)
+    size: Floats = sigma * np.sqrt(2 / np.pi) * np.exp(-0.5 * z**2) + mean * inside
+    return size
 
 
 def ratio(upper: Floats, lower: Floats) -> Floats:
@@ -84,12 +96,18 @@ def reliability_counts(
     return per_batch(batch, [*member.T, *(member * confidence[:, None]).T, *(member & right[:, None]).T])
 
 
-def bootstrap_weights(batch: NDArray[np.int64], seed: int) -> Floats:
+def bootstrap_weights(batch: NDArray[Any], seed: int) -> Floats:
     """(1 + RESAMPLES, batches): how often each batch is drawn; the first row draws each once."""
-    batches = len(np.unique(batch))
+    return _draws(len(np.unique(batch)), seed)
+
+
+@lru_cache(maxsize=64)
+def _draws(batches: int, seed: int) -> Floats:
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(batches, np.full(batches, 1.0 / batches), size=RESAMPLES)
-    return np.concatenate([np.ones((1, batches)), drawn]).astype(np.float64)
+    weights = np.concatenate([np.ones((1, batches)), drawn]).astype(np.float64)
+    weights.flags.writeable = False
+    return weights
 
 
 def figure(values: Floats) -> dict[str, float | None]:

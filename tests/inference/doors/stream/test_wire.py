@@ -41,7 +41,8 @@ def record(status: Status = "decided") -> Record:
         probabilities[5] = 1.0
         composition = np.arange(len(ELEMENTS), dtype=np.float32)
         said = Assessment(probabilities, composition, composition / 2, 0.5, None, "image")
-    decision = Decision("wrought", True, "6xxx" if said else None, True, True, False, "confident: wrought")
+    family = "6xxx" if said else None
+    decision = Decision("wrought", True, family, True, True, True, False, "confident: wrought")
     timing = Timing(1.0, 0.25, 0.25, 0.25, 0.25)
     quality = ("saturated", "no_image")
     origin = Origin("b", "0" * 64)

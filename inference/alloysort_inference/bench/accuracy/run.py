@@ -1,0 +1,103 @@
+"""`alloysort bench accuracy`: a bundle on piece tables, from checking the tables to every figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+from alloysort_datasets.errors import TableError
+from alloysort_datasets.piece import SPLITS, Split
+from alloysort_datasets.table.check import check_tables
+from alloysort_datasets.table.store import count_pieces, simulator_of, table_sha256
+from alloysort_inference.bench.accuracy.judge import Judged, judge_tables
+from alloysort_inference.bench.accuracy.measure import measure
+from alloysort_inference.policy.recipe import DEFAULT_RECIPE, load_recipe
+from alloysort_models.bundle.manifest import Bundle, load_bundle, newest_released
+
+ALL: Final = "all"
+VERSION: Final = 1  # of what is told; raise it when a key changes its meaning
+
+
+class FaultyTableError(TableError):
+    """Tables have faults; `faults` are lines, each with file and row."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__(f"{len(faults)} faults in the table: mend them, `alloysort data check` names them")
+        self.faults = tuple(faults)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be measured.
+
+    Attributes:
+        data: piece tables.
+        bundle: folder of the model; None: the newest released one.
+        recipe: name or path; None: the default one.
+        split: one of SPLITS or "all"; None: test where the tables have such pieces, else all.
+        seed: of the bootstrap.
+    """
+
+    data: tuple[Path, ...]
+    bundle: Path | None = None
+    recipe: str | None = None
+    split: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.split not in (None, ALL, *SPLITS):
+            raise TableError(f"split {self.split!r} is none of {', '.join(SPLITS)}, {ALL}")
+
+
+def bench_accuracy(question: Question, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+    """Check the tables, judge their pieces, count; see DESIGN's keys of `bench accuracy --json`.
+
+    Raises:
+        FaultyTableError: the tables have faults, a piece or batch on two sides among them.
+        TableError: they hold no piece to judge.
+        BundleError, RecipeError: these cannot be used.
+    """
+    bundle = load_bundle(question.bundle or newest_released())
+    split = open_tables(question, bundle)
+    judged = judge_tables(question.data, bundle.path, question.recipe or DEFAULT_RECIPE, split, progress)
+    return tell(question, bundle, split, judged)
+
+
+def open_tables(question: Question, bundle: Bundle) -> Split | None:
+    """The split that is to be judged, None for all, of tables without faults.
+
+    Raises:
+        FaultyTableError, TableError: see `bench_accuracy`.
+    """
+    if faults := check_tables(question.data):
+        raise FaultyTableError([str(fault) for fault in faults])
+    if question.split is None:
+        held = sum(count_pieces(folder, "test") for folder in question.data)
+        split = "test" if held else ALL
+    else:
+        split = question.split
+    trained = {bundle.manifest.training_data_sha256, bundle.manifest.measured_on_sha256}
+    if split in (ALL, "train") and any(table_sha256(folder) in trained for folder in question.data):
+        raise TableError(
+            f"{bundle.path}: was trained on this table: only its test split says something, not {split!r}"
+        )
+    return None if split == ALL else cast(Split, split)
+
+
+def tell(question: Question, bundle: Bundle, split: Split | None, judged: Judged) -> dict[str, Any]:
+    """All figures with what they are of."""
+    recipe = load_recipe(question.recipe or DEFAULT_RECIPE)
+    simulators = [simulator_of(folder) for folder in question.data]
+    kinds = {"simulated" if version else "real" for version in simulators}
+    return {
+        "version": VERSION,
+        "bundle": {"name": bundle.manifest.name, "sha256": bundle.sha256},
+        "recipe": {"name": recipe.name, "sha256": recipe.sha256},
+        "data": [str(folder) for folder in question.data],
+        "split": split or ALL,
+        "pieces_are": kinds.pop() if len(kinds) == 1 else "simulated and real",
+        "seed": question.seed,
+        **measure(judged, recipe, question.seed),
+    }
