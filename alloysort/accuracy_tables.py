@@ -22,6 +22,9 @@ def show_accuracy(console: Console, told: dict[str, Any]) -> None:
         console.print("no piece has a family: nothing can be said of right and wrong")
         return
     console.print(_strata(told), _outlets(told), _contents(told))
+    for key, table in (("perturbations", _suite), ("baselines", _rivals), ("compared", _compared)):
+        if key in told:
+            console.print(table(told[key]))
 
 
 def _table(*heads: str) -> Table:
@@ -52,6 +55,32 @@ def _contents(told: dict[str, Any]) -> Table:
     for element in SHOWN_ELEMENTS:
         keys = ("rmse_wt_pct", "bias_wt_pct", "lod_wt_pct", "covered_90")
         table.add_row(element, *(shown(told[key][element]) for key in keys))
+    return table
+
+
+def _suite(rows: dict[str, Any]) -> Table:
+    table = _table("simulated, one thing worse", "macro-F1", "drop", "accepted", "right of these")
+    for name, row in rows.items():
+        keys = ("macro_f1", "macro_f1_drop", "accepted", "accepted_right")
+        table.add_row(name, *(shown(row[key]) for key in keys))
+    return table
+
+
+def _rivals(methods: dict[str, Any]) -> Table:
+    table = _table("spectrum alone", "trained on", "macro-F1", "bare metal", "ours ahead by", "seconds")
+    for name, one in methods.items():
+        bare = "-" if one["bare_metal"] is None else shown(one["bare_metal"])
+        mine = "trained_on" not in one
+        figures = (shown(one["macro_f1"]), bare, "" if mine else shown(one["ahead"]))
+        table.add_row(name, str(one.get("trained_on", "")), *figures, str(one.get("seconds", "")))
+    return table
+
+
+def _compared(told: dict[str, Any]) -> Table:
+    table = _table(f"against {told['against']}", "difference", "")
+    for name, figure in told["differences"].items():
+        worse = f"[red]worse by over {told['bar']:g}[/]" if name in told["regressions"] else ""
+        table.add_row(name.replace("_", " "), shown(figure), worse)
     return table
 
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from rich.progress import TaskID
     from rich.table import Table
+
+    from alloysort_inference.bench.accuracy.gridded import Gridded
+    from alloysort_inference.bench.accuracy.rivals import Fit, Rival
+    from alloysort_inference.bench.accuracy.run import Answer, Question
+    from alloysort_models.bundle.grid import Grid
 
 app = typer.Typer(help="Measure, beside a limit or a baseline in the same run.", no_args_is_help=True)
 
@@ -26,8 +35,26 @@ def accuracy(
     split: Annotated[
         str | None, typer.Option(help="train, calibration, test or all; test where the table has one.")
     ] = None,
+    suite: Annotated[
+        bool, typer.Option("--suite", help="The perturbation suite too: simulated pieces, minutes.")
+    ] = False,
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="Other methods too, fitted to the training split; minutes.")
+    ] = False,
+    against: Annotated[
+        Path | None, typer.Option(help="Another bundle, compared with on the same pieces; see --bar.")
+    ] = None,
+    bar: Annotated[
+        float, typer.Option(help="Exit 1 if a share, as purity or macro-F1, is worse by more.", min=0, max=1)
+    ] = 0.01,
+    real: Annotated[
+        Path | None, typer.Option(help="Folder of real spectra and photographs, told apart from the rest.")
+    ] = None,
     as_json: Annotated[
         Path | None, typer.Option("--json", help="Write the figures to this file too.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder of a page with plots, and of figures.json.")
     ] = None,
 ) -> None:
     """How good a bundle is on a piece table, your own first of all: purity, recovery, and how sure of it.
@@ -38,22 +65,66 @@ def accuracy(
     from rich.console import Console
 
     from alloysort.accuracy_tables import show_accuracy
-    from alloysort.progress import progress
-    from alloysort_inference.bench.accuracy.run import FaultyTableError, Question, bench_accuracy
+    from alloysort_inference.bench.accuracy.run import Question
+    from alloysort_inference.bench.accuracy.suite import PIECES
 
-    console = Console()
-    question = Question(tuple(data), bundle, recipe, split)
+    if report is not None:
+        from alloysort_inference.bench.accuracy.report import write_report
+    if not 0 <= bar <= 1:
+        raise typer.BadParameter(f"--bar {bar:g} must lie in 0-1")
+    pieces = PIECES if suite else 0
+    answer = _measured(Question(tuple(data), bundle, recipe, split, pieces, against, bar, real), baselines)
+    show_accuracy(Console(), answer.told)
+    if as_json is not None:
+        as_json.write_text(json.dumps(answer.told, indent=2) + "\n", encoding="utf-8")
+    if report is not None:
+        page = write_report(report, answer.told, answer.judged, data)
+        typer.echo(f"{page}: {page.stat().st_size / 1e6:.1f} MB")
+    if answer.told.get("compared", {}).get("regressions"):
+        raise typer.Exit(1)
+
+
+def _measured(question: Question, baselines: bool) -> Answer:
+    """The answer, its progress shown; faults of a table named one by one."""
+    from rich.console import Console
+
+    from alloysort.progress import progress
+    from alloysort_inference.bench.accuracy.run import FaultyTableError, bench_accuracy
+
     with progress(Console(stderr=True)) as bar:
-        task = bar.add_task("pieces", total=None)
+        tasks: dict[str, TaskID] = {}
+
+        def step(what: str, done: int, total: int) -> None:
+            tasks.setdefault(what, bar.add_task(what, total=total) if what not in tasks else tasks[what])
+            bar.update(tasks[what], completed=done, total=total)
+
         try:
-            told = bench_accuracy(question, lambda done, total: bar.update(task, completed=done, total=total))
+            return bench_accuracy(question, step, _fit_rivals(question.seed) if baselines else None)
         except FaultyTableError as error:
             for fault in error.faults:
                 typer.echo(fault, err=True)
             raise
-    show_accuracy(console, told)
-    if as_json is not None:
-        as_json.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+
+def _fit_rivals(seed: int) -> Fit:
+    """The baselines of training, as the benchmark takes them."""
+    from alloysort_inference.bench.accuracy.rivals import Rival
+    from alloysort_training.baselines import Baseline, Spectra, fit_baselines
+
+    def rival(one: Baseline) -> Rival:
+        def predict(pieces: Gridded) -> NDArray[np.float32]:
+            return one.predict(Spectra(pieces.counts, pieces.seen))
+
+        return Rival(one.name, one.tuned, one.tried, one.seconds, predict)
+
+    def fit(train: Gridded, grid: Grid) -> Iterator[Rival]:
+        spectra = Spectra(train.counts, train.seen)
+        _, batch = np.unique(train.batch, return_inverse=True)
+        return map(rival, fit_baselines(spectra, train.family, batch, grid, seed))
+
+    import numpy as np
+
+    return fit
 
 
 @app.command()

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 EXTRAS: Final = {  # what a plain install lacks, and the extra that brings it
     **dict.fromkeys(("numba", "pyarrow"), "data"),
-    **dict.fromkeys(("torch", "lightning", "matplotlib", "onnx", "onnxscript"), "training"),
+    **dict.fromkeys(("jinja2", "matplotlib"), "bench"),
+    **dict.fromkeys(("torch", "lightning", "onnx", "onnxscript", "scipy", "sklearn"), "training"),
 }
 SHOWN_FAMILIES: Final = 5
 

@@ -24,6 +24,7 @@ class Gridded:
         seen: (N, C) the instrument sees the channel.
         family: (N,) int64, -1 where unknown.
         batch, piece_id: (N,) words.
+        strange: (N,) matter that no family describes.
     """
 
     counts: NDArray[np.float32]
@@ -31,6 +32,7 @@ class Gridded:
     family: NDArray[np.int64]
     batch: NDArray[np.str_]
     piece_id: NDArray[np.str_]
+    strange: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.family)
@@ -56,6 +58,7 @@ class Gridded:
             np.array([FAMILIES.index(piece.family) if piece.family else -1 for piece in labels], np.int64),
             np.array([f"{piece.source}: {piece.batch}" for piece in labels], np.str_),
             np.array([piece.piece_id for piece in labels], np.str_),
+            np.array([piece.conditions.get("stranger", 0.0) > 0.5 for piece in labels], np.bool_),
         )
 
     @classmethod

@@ -125,6 +125,7 @@ class _Job(NamedTuple):
     bundle: Path
     recipe: str
     split: Split | None
+    picture: bool
 
 
 def judge_tables(
@@ -133,6 +134,8 @@ def judge_tables(
     recipe: str,
     split: Split | None,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    picture: bool = True,
 ) -> Judged:
     """Every piece of a split, files at once in processes; the same whatever their number.
 
@@ -144,12 +147,14 @@ def judge_tables(
         recipe: name or path.
         split: None: all pieces.
         progress: is told how many of how many pieces are done.
+        picture: false: by the spectrum alone, pieces without one left out.
 
     Raises:
         TableError: a table cannot be read, or holds no piece of the split.
         BundleError, RecipeError: these cannot be used.
     """
-    jobs = [_Job(path, bundle, recipe, split) for folder in folders for path in piece_files(folder)]
+    paths = [path for folder in folders for path in piece_files(folder)]
+    jobs = [_Job(path, bundle, recipe, split, picture) for path in paths]
     total, parts = sum(count_rows(job.path, split) for job in jobs), []
     for part in spread(_judge_file, jobs, FEWEST_FILES):
         parts.append(part)
@@ -181,7 +186,10 @@ def see(pieces: Iterable[Piece], instruments: dict[str, Instrument]) -> Iterator
 
 def _judge_file(job: _Job) -> Judged:
     pieces = read_piece_file(job.path, COLUMNS, job.split)
-    return judge(_classifier(job.bundle, job.recipe), see(pieces, _instruments(job.path.parent)))
+    seen = see(pieces, _instruments(job.path.parent))
+    if not job.picture:
+        seen = (one._replace(image=None) for one in seen if one.spectrum is not None)
+    return judge(_classifier(job.bundle, job.recipe), seen)
 
 
 @lru_cache(maxsize=1)

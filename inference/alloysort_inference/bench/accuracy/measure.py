@@ -88,29 +88,42 @@ def figures(found: Judged, seed: int = 0) -> dict[str, Any]:
     if not len(known):
         return {"labelled": 0}
     weights = bootstrap_weights(known.batch, seed)
+    return {
+        "labelled": len(known),
+        "batches": len(np.unique(known.batch)),
+        **{key: figure(values) for key, values in family_draws(known, weights).items()},
+        **{key: _by_element(values) for key, values in composition_draws(known, weights).items()},
+    }
+
+
+def family_draws(known: Judged, weights: Floats) -> dict[str, Floats]:
+    """(R,) by figure of families, calibration and acceptance; the first of R draws each batch once.
+
+    Args:
+        known: pieces of known family.
+        weights: (R, batches) of `bootstrap_weights`.
+    """
     told = (known.batch, known.family, known.probabilities)
     confusion = weights @ confusion_counts(*told)
     everything = np.ones(len(known), dtype=bool)
 
-    def share(upper: Mask, lower: Mask) -> Figure:
-        return figure(ratio(*(weights @ per_batch(known.batch, [upper & lower, lower])).T))
+    def share(upper: Mask, lower: Mask) -> Floats:
+        return ratio(*(weights @ per_batch(known.batch, [upper & lower, lower])).T)
 
     return {
-        "labelled": len(known),
-        "batches": len(np.unique(known.batch)),
-        "macro_f1": figure(macro_f1(confusion)),
-        "accuracy": figure(accuracy(confusion)),
-        "ece": figure(calibration_error(weights @ reliability_counts(*told))),
+        "macro_f1": macro_f1(confusion),
+        "accuracy": accuracy(confusion),
+        "ece": calibration_error(weights @ reliability_counts(*told)),
         "accepted": share(known.accepted, everything),
         "accepted_right": share(known.right, known.accepted),
         "novel": share(known.novel, everything),
         "foreign_as_aluminium": share(known.aluminium, ~known.of_aluminium),
         "aluminium_as_aluminium": share(known.aluminium, known.of_aluminium),
-        **_composition(known, weights),
     }
 
 
-def _composition(known: Judged, weights: Floats) -> dict[str, Any]:
+def composition_draws(known: Judged, weights: Floats) -> dict[str, Floats]:
+    """(R, E) by figure of the composition of aluminium pieces; see `family_draws`."""
     truth = known.composition.astype(np.float64)
     there = np.isfinite(truth) & known.of_aluminium[:, None]
     error = np.where(there, known.wt_pct - truth, 0.0)
@@ -125,10 +138,10 @@ def _composition(known: Judged, weights: Floats) -> dict[str, Any]:
     scatter = np.sqrt(np.maximum(mean(known.wt_pct.astype(np.float64) ** 2, blank) - level**2, 0.0))
     scatter[:, blank.sum(axis=0) < FEWEST_BLANKS] = np.nan
     return {
-        "rmse_wt_pct": _by_element(np.sqrt(mean(error**2, there))),
-        "bias_wt_pct": _by_element(mean(error, there)),
-        "lod_wt_pct": _by_element(3.0 * scatter),
-        "covered_90": _by_element(mean(inside, there)),
+        "rmse_wt_pct": np.sqrt(mean(error**2, there)),
+        "bias_wt_pct": mean(error, there),
+        "lod_wt_pct": 3.0 * scatter,
+        "covered_90": mean(inside, there),
     }
 
 

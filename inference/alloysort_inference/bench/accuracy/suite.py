@@ -24,16 +24,9 @@ from alloysort_datasets.spectrum import Spectrum
 from alloysort_datasets.table.spread import spread
 from alloysort_inference.bench.accuracy.gridded import Gridded
 from alloysort_inference.bench.accuracy.judge import Judged, Seen, judge
+from alloysort_inference.bench.accuracy.measure import family_draws
 from alloysort_inference.pipeline import open_classifier
-from alloysort_models.bundle.figures import (
-    accuracy,
-    bootstrap_weights,
-    confusion_counts,
-    figure,
-    macro_f1,
-    per_batch,
-    ratio,
-)
+from alloysort_models.bundle.figures import bootstrap_weights, figure
 
 SUITE: Final = "alloysort suite 1"
 SEED: Final = 190_001  # of no training table
@@ -44,6 +37,7 @@ CLEAN: Final[Mapping[str, float]] = {
     "miss_rate": 0.0, "graze_rate": 0.0, "neighbour_share": 0.0,
 }  # fmt: skip
 SHOTS: Final = 8
+SCORES: Final = ("macro_f1", "accuracy", "accepted", "accepted_right")
 Change = Callable[[Seen, np.random.Generator], Seen]
 
 
@@ -309,25 +303,11 @@ def tell_rows(outcomes: Mapping[str, Outcome], seed: int = 0) -> dict[str, Any]:
 
 
 def _macro(found: Judged, seed: int) -> NDArray[np.float64]:
-    weights = bootstrap_weights(found.batch, seed)
-    return macro_f1(weights @ confusion_counts(found.batch, found.family, found.probabilities))
+    return family_draws(found, bootstrap_weights(found.batch, seed))["macro_f1"]
 
 
 def _scores(found: Judged, seed: int) -> dict[str, Any]:
     if not len(found):
         return {"n": 0}
-    weights = bootstrap_weights(found.batch, seed)
-    everything = np.ones(len(found), dtype=bool)
-    right = found.right & found.accepted
-    confusion = weights @ confusion_counts(found.batch, found.family, found.probabilities)
-
-    def share(upper: Any, lower: Any) -> dict[str, float | None]:
-        return figure(ratio(*(weights @ per_batch(found.batch, [upper, lower])).T))
-
-    return {
-        "n": len(found),
-        "macro_f1": figure(macro_f1(confusion)),
-        "accuracy": figure(accuracy(confusion)),
-        "accepted": share(found.accepted, everything),
-        "accepted_right": share(right, found.accepted),
-    }
+    draws = family_draws(found, bootstrap_weights(found.batch, seed))
+    return {"n": len(found), **{key: figure(draws[key]) for key in SCORES}}

@@ -28,7 +28,7 @@ def table(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def told(table):
-    return bench_accuracy(Question((table,), split="all"))
+    return bench_accuracy(Question((table,), split="all")).told
 
 
 def test_pieces_are_judged_as_the_line_judges_them(table):
@@ -58,11 +58,11 @@ def test_the_answer_says_what_it_is_of_and_holds_the_keys_that_scripts_rely_on(t
 
 
 def test_the_same_table_gives_the_same_answer(table, told):
-    assert bench_accuracy(Question((table,), split="all")) == told
+    assert bench_accuracy(Question((table,), split="all")).told == told
 
 
 def test_the_test_split_is_judged_where_there_is_one(table):
-    assert bench_accuracy(Question((table,)))["split"] == "test"
+    assert bench_accuracy(Question((table,))).told["split"] == "test"
     with pytest.raises(TableError, match="split 'exam' is none of train, calibration, test, all"):
         Question((table,), split="exam")
 
