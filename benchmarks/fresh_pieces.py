@@ -11,17 +11,17 @@ Strangers count in their own row only.
 
 Seen with the first command, simulator and bundle of this commit:
 
-    third-light, 4000 pieces, seed 20261125
-    strangers             n  189 F1 0.553 (0.473-0.624) accepted 0.063 right 0.250 as Al 0.000 novel 0.825
-    all                   n 3728 F1 0.898 (0.886-0.909) accepted 0.718 right 0.993 as Al 0.000 novel 0.013
-    bare                  n 1084 F1 0.920 (0.898-0.940) accepted 0.852 right 0.996 as Al 0.000 novel 0.006
-    late plumes over half n 3106 F1 0.923 (0.910-0.934) accepted 0.828 right 0.993 as Al 0.000 novel 0.006
-    thin films            n 1890 F1 0.920 (0.906-0.933) accepted 0.813 right 0.992 as Al 0.000 novel 0.007
-    paint                 n  433 F1 0.716 (0.664-0.756) accepted 0.316 right 0.993 as Al 0.000 novel 0.039
-    late plumes without   n  124 F1 0.284 (0.195-0.359) accepted 0.008 right 1.000 as Al 0.000 novel 0.129
-    anodising             n   71 F1 0.895 (0.814-0.956) accepted 0.634 right 0.956 as Al nan novel 0.014
-    zinc coat             n   55 F1 0.991 (0.971-1.000) accepted 0.618 right 1.000 as Al 0.000 novel 0.000
-    non-metal             n  195 F1 0.984 (0.970-0.995) accepted 0.000 right nan as Al 0.000 novel 0.062
+    fourth-light, 4000 pieces, seed 20261125
+    strangers             n  189 F1 0.544 (0.466-0.619) accepted 0.132 right 0.400 as Al 0.021 novel 0.720
+    all                   n 3728 F1 0.908 (0.897-0.918) accepted 0.715 right 0.996 as Al 0.000 novel 0.023
+    bare                  n 1084 F1 0.929 (0.912-0.947) accepted 0.850 right 0.997 as Al 0.000 novel 0.004
+    late plumes over half n 3106 F1 0.930 (0.920-0.941) accepted 0.811 right 0.996 as Al 0.000 novel 0.004
+    thin films            n 1890 F1 0.928 (0.915-0.940) accepted 0.790 right 0.995 as Al 0.000 novel 0.006
+    paint                 n  433 F1 0.764 (0.715-0.803) accepted 0.381 right 1.000 as Al 0.000 novel 0.111
+    late plumes without   n  124 F1 0.301 (0.213-0.384) accepted 0.016 right 1.000 as Al 0.000 novel 0.452
+    anodising             n   71 F1 0.864 (0.778-0.928) accepted 0.577 right 1.000 as Al nan novel 0.000
+    zinc coat             n   55 F1 0.991 (0.971-1.000) accepted 0.709 right 1.000 as Al 0.000 novel 0.200
+    non-metal             n  195 F1 0.982 (0.966-0.995) accepted 0.026 right 1.000 as Al 0.000 novel 0.051
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def test_no_other_metal_is_accepted_as_aluminium(shared_data, element):
 TITANIUM = pytest.param(
     "Ti",
     marks=pytest.mark.xfail(
-        strict=True, reason="third-light: non-metal 0.55, other-metal 0.16: TiO2 whitens paint"
+        strict=True, reason="fourth-light: non-metal 0.53, other-metal 0.26: TiO2 whitens paint"
     ),
 )
 

@@ -77,4 +77,4 @@ def test_without_matplotlib_the_extra_to_install_is_named(spectrum, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "pip install 'alloysort[training]'" in done.stderr
+    assert "pip install 'alloysort[bench]'" in done.stderr

@@ -32,7 +32,7 @@ STYLE: Final[Any] = {
     "svg.fonttype": "none",  # text stays text: light, and searchable
     "svg.hashsalt": "alloysort",  # the same figures give the same page
 }
-FEED_LEAST: Final = 0.5  # the purity axis begins here: below, nobody sells
+FEED_LEAST: Final = 0.85  # the purity axis begins here: below, nobody sells
 
 
 def drawn(figure: Figure) -> str:
