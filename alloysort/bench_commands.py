@@ -95,7 +95,8 @@ def _measured(question: Question, baselines: bool) -> Answer:
         tasks: dict[str, TaskID] = {}
 
         def step(what: str, done: int, total: int) -> None:
-            tasks.setdefault(what, bar.add_task(what, total=total) if what not in tasks else tasks[what])
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
             bar.update(tasks[what], completed=done, total=total)
 
         try:
@@ -108,6 +109,8 @@ def _measured(question: Question, baselines: bool) -> Answer:
 
 def _fit_rivals(seed: int) -> Fit:
     """The baselines of training, as the benchmark takes them."""
+    import numpy as np
+
     from alloysort_inference.bench.accuracy.rivals import Rival
     from alloysort_training.baselines import Baseline, Spectra, fit_baselines
 
@@ -121,8 +124,6 @@ def _fit_rivals(seed: int) -> Fit:
         spectra = Spectra(train.counts, train.seen)
         _, batch = np.unique(train.batch, return_inverse=True)
         return map(rival, fit_baselines(spectra, train.family, batch, grid, seed))
-
-    import numpy as np
 
     return fit
 

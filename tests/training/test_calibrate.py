@@ -9,7 +9,7 @@ import torch
 from scipy.stats import betabinom
 
 from alloysort_datasets.families import ALUMINIUM, ELEMENTS, FAMILIES
-from alloysort_datasets.table.layers import LAYERS
+from alloysort_datasets.table.layers import LAYERS, NON_METAL
 from alloysort_models.bundle.manifest import PATTERNS, Bars
 from alloysort_models.network.released import UNSEEN, Released, mahalanobis
 from alloysort_models.network.sorter import composition_target, composition_wt_pct
@@ -27,7 +27,7 @@ from alloysort_training.calibrate import (
     rows_with,
     surface_bar,
 )
-from alloysort_training.prepare import NON_METAL, prepare, survey
+from alloysort_training.prepare import prepare, survey
 from alloysort_training.prepared import Prepared
 from alloysort_training.train import CACHE, load_run
 

@@ -13,9 +13,9 @@ import torch
 
 from alloysort_datasets.errors import TrainingError
 from alloysort_datasets.piece import Piece
-from alloysort_datasets.table.layers import LAYERS
+from alloysort_datasets.table.layers import LAYERS, NON_METAL
 from alloysort_datasets.table.store import read_pieces
-from alloysort_training.prepare import NON_METAL, survey
+from alloysort_training.prepare import survey
 from alloysort_training.prepared import Batch
 from alloysort_training.train import CHECKPOINT, METRICS, Truth, load_run, train, trained_batches
 

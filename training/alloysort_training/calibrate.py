@@ -18,17 +18,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from alloysort_datasets.families import ALUMINIUM, ELEMENTS, FAMILIES
-from alloysort_datasets.table.layers import HIDDEN, LAYERS
+from alloysort_datasets.table.layers import HIDDEN, LAYERS, NON_METAL
+from alloysort_models.bundle.figures import NORMAL_QUANTILE
 from alloysort_models.bundle.manifest import PATTERNS, Bars, Thresholds
 from alloysort_models.network.released import UNSEEN, Calibration, Released, mahalanobis
 from alloysort_models.network.sorter import Sorter, composition_wt_pct
 from alloysort_training.config import Acceptance
-from alloysort_training.prepare import NON_METAL
 from alloysort_training.prepared import Prepared
 
 PRESENT: Final = dict(zip(PATTERNS, ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0)), strict=True))
 INTERVAL: Final = 0.90  # the two-sided interval whose coverage is made true
-NORMAL_QUANTILE: Final = 1.6449  # half the width of that interval in standard deviations
 FEWEST: Final = 50  # pieces below which a statistic is left alone
 SHRINKAGE: Final = 0.02  # of the mean variance, added to each feature's: no direction is infinitely sharp
 _NEWTON_STEPS: Final = 25

@@ -17,8 +17,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from alloysort_datasets.families import ALUMINIUM, ELEMENTS, FAMILIES
-from alloysort_datasets.table.layers import HIDDEN, LAYERS, MOSTLY, OPAQUE
+from alloysort_datasets.table.layers import HIDDEN, met_by_the_laser
 from alloysort_models.bundle.figures import (
+    NORMAL_QUANTILE,
     accuracy,
     bootstrap_weights,
     calibration_error,
@@ -30,11 +31,9 @@ from alloysort_models.bundle.figures import (
     reliability_counts,
 )
 from alloysort_models.bundle.manifest import INPUTS, OUTPUTS, Thresholds
-from alloysort_training.calibrate import NORMAL_QUANTILE, PRESENT, rows_with
-from alloysort_training.prepare import NON_METAL
+from alloysort_training.calibrate import PRESENT, rows_with
 from alloysort_training.prepared import Prepared
 
-STRONG: Final = 100.0  # the strongest line over the noise
 _BATCH: Final = 64
 
 Floats = NDArray[np.float64]
@@ -172,20 +171,10 @@ def strata(found: Predictions, pattern: str) -> dict[str, Mask]:
     """Parts of what is no stranger; those by what the laser met make sense where there is a spectrum."""
     if pattern == "image":
         return {}
-    known = ~found.strange
-    metal = known & (found.family != NON_METAL)
-    bare = metal & (found.layer == LAYERS.index("bare"))
-    anodised = found.layer == LAYERS.index("anodising")  # a film of the alloy's own elements shows them
-    return {
-        "bare metal": bare,
-        "bare metal, strong lines": bare & (found.line_over_noise > STRONG),
-        "thin films": metal & (found.layer == LAYERS.index("thin films")),
-        **{layer: metal & (found.layer == LAYERS.index(layer)) for layer in OPAQUE.values()},
-        "late plumes over half metal": metal & (found.shown > MOSTLY),
-        "late plumes without metal": metal & (found.shown < HIDDEN) & ~anodised,
-        "bare aluminium": bare & found.aluminium,
-        "non-metal": known & (found.family == NON_METAL),
-    }
+    parts = met_by_the_laser(found.family, found.layer, found.shown, found.line_over_noise)
+    parts = {name: chosen & ~found.strange for name, chosen in parts.items()}
+    non_metal = parts.pop("non-metal")
+    return {**parts, "bare aluminium": parts["bare metal"] & found.aluminium, "non-metal": non_metal}
 
 
 def accepted(found: Predictions, thresholds: Thresholds, pattern: str) -> Mask:

@@ -52,7 +52,6 @@ from alloysort_training.prepared import Prepared
 
 CACHE_VERSION: Final = 3  # raise it when what is kept changes
 PEAK: Final = 16384.0  # counts of the brightest channel as kept: float16 then resolves 1e-8 of it
-NON_METAL: Final = FAMILIES.index("non-metal")
 _DONE: Final = "done.json"
 
 

@@ -35,13 +35,13 @@ from torch.utils.data import DataLoader
 from alloysort_datasets.errors import AlloysortError, TrainingError
 from alloysort_datasets.families import FAMILIES
 from alloysort_datasets.piece import Split
-from alloysort_datasets.table.layers import HIDDEN, LAYERS
+from alloysort_datasets.table.layers import HIDDEN, LAYERS, NON_METAL
 from alloysort_models.bundle.manifest import FRONT_END_VERSION
 from alloysort_models.network.sorter import Outputs, Sorter
 from alloysort_training.augment import augment
 from alloysort_training.config import Config, load_config
 from alloysort_training.losses import composition_loss, family_loss, share_loss
-from alloysort_training.prepare import NON_METAL, Survey, prepare, require_splits, survey
+from alloysort_training.prepare import Survey, prepare, require_splits, survey
 from alloysort_training.prepared import Batch, InOrder, Prepared, Resident, Shuffled, loader
 
 CONFIG: Final = "config.json"

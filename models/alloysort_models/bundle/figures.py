@@ -18,6 +18,7 @@ from alloysort_datasets.families import FAMILIES
 
 BINS: Final = 15  # of the expected calibration error (Guo et al. 2017)
 RESAMPLES: Final = 1000
+NORMAL_QUANTILE: Final = 1.6449  # half the width of a 90 % interval in standard deviations
 _erf: Final = np.frompyfunc(math.erf, 1, 1)
 
 Floats = NDArray[np.float64]

@@ -9,9 +9,9 @@ import numpy as np
 from alloysort_datasets.families import ELEMENTS
 from alloysort_inference.bench.accuracy.judge import Judged
 from alloysort_inference.bench.accuracy.measure import composition_draws, family_draws, strata
-from alloysort_inference.bench.accuracy.outlets import families_of
+from alloysort_inference.bench.accuracy.outlets import masses, outlet_draws
 from alloysort_inference.policy.recipe import Recipe
-from alloysort_models.bundle.figures import Floats, bootstrap_weights, figure, per_batch, ratio
+from alloysort_models.bundle.figures import bootstrap_weights, figure
 
 HIGHER_IS_BETTER: Final = ("macro_f1", "accuracy", "accepted", "accepted_right", "aluminium_as_aluminium")
 LOWER_IS_BETTER: Final = ("ece", "foreign_as_aluminium")
@@ -57,22 +57,13 @@ def _differences(new: Judged, old: Judged, seed: int) -> dict[str, Any]:
 
 
 def _outlets(new: Judged, old: Judged, recipe: Recipe, seed: int) -> dict[str, Any]:
+    weights, (mass, _) = bootstrap_weights(new.batch, seed), masses(new)
     told = {}
     for outlet in recipe.outlets:
-        place, wanted = recipe.outlets.index(outlet), families_of(outlet, recipe)[new.family]
-        pairs = [_purity_recovery(found, found.outlet == place, wanted, seed) for found in (new, old)]
-        for number, what in enumerate(("purity", "recovery")):
-            told[f"{what} {outlet.name}"] = figure(pairs[0][number] - pairs[1][number])
+        now, before = (outlet_draws(found, recipe, outlet, mass, weights) for found in (new, old))
+        for what in ("purity", "recovery"):
+            told[f"{what} {outlet.name}"] = figure(now[what] - before[what])
     return told
-
-
-def _purity_recovery(found: Judged, inside: Any, wanted: Any, seed: int) -> tuple[Floats, Floats]:
-    weighed = np.isfinite(found.mass_g).all()
-    mass = found.mass_g.astype(np.float64) if weighed else np.ones(len(found))
-    weights = bootstrap_weights(found.batch, seed)
-    sums = weights @ per_batch(found.batch, [mass * inside * wanted, mass * inside, mass * wanted])
-    hits, taken, there = sums.T
-    return ratio(hits, taken), ratio(hits, there)
 
 
 def _contents(new: Judged, old: Judged, seed: int) -> dict[str, Any]:

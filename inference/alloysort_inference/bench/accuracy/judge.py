@@ -189,11 +189,12 @@ def _judge_file(job: _Job) -> Judged:
     seen = see(pieces, _instruments(job.path.parent))
     if not job.picture:
         seen = (one._replace(image=None) for one in seen if one.spectrum is not None)
-    return judge(_classifier(job.bundle, job.recipe), seen)
+    return judge(classifier_of(job.bundle, job.recipe), seen)
 
 
 @lru_cache(maxsize=1)
-def _classifier(bundle: Path, recipe: str) -> Classifier:
+def classifier_of(bundle: Path, recipe: str) -> Classifier:
+    """Opened once by each process that judges pieces."""
     return open_classifier(bundle, recipe)
 
 

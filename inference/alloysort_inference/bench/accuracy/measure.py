@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alloysort_datasets.families import ELEMENTS, FAMILIES
-from alloysort_datasets.table.layers import HIDDEN, LAYERS, MOSTLY, OPAQUE
+from alloysort_datasets.table.layers import HIDDEN, LAYERS, MOSTLY, NON_METAL, met_by_the_laser
 from alloysort_inference.bench.accuracy.judge import Judged, Mask
 from alloysort_inference.bench.accuracy.outlets import OWN, sorted_masses
 from alloysort_inference.policy.recipe import Recipe
 from alloysort_models.bundle.figures import (
     BINS,
+    NORMAL_QUANTILE,
     Floats,
     accuracy,
     bootstrap_weights,
@@ -31,11 +32,8 @@ from alloysort_models.bundle.figures import (
 )
 from alloysort_models.bundle.manifest import PATTERNS
 
-NORMAL_QUANTILE: Final = 1.6449  # of a two-sided 90 % interval
 BLANK_WT_PCT: Final = 0.02  # a piece with less of an element is a blank for it
 FEWEST_BLANKS: Final = 20
-STRONG: Final = 100.0  # the strongest line over the noise
-NON_METAL: Final = FAMILIES.index("non-metal")
 RISK_POINTS: Final = 101
 Figure = dict[str, float | None]
 
@@ -189,17 +187,8 @@ def _ranks(values: NDArray[np.float32], among: NDArray[np.float32]) -> Floats:
 
 def strata(found: Judged) -> dict[str, Mask]:
     """Parts of a table by what the sensors met; those that nobody can know are left out."""
-    metal = found.family != NON_METAL
-    bare = metal & (found.layer == LAYERS.index("bare"))
-    anodised = found.layer == LAYERS.index("anodising")  # a film of the alloy's own elements shows them
     return {
-        "bare metal": bare,
-        "bare metal, strong lines": bare & (found.line_over_noise > STRONG),
-        "thin films": metal & (found.layer == LAYERS.index("thin films")),
-        **{layer: metal & (found.layer == LAYERS.index(layer)) for layer in OPAQUE.values()},
-        "late plumes over half metal": metal & (found.shown > MOSTLY),
-        "late plumes without metal": metal & (found.shown < HIDDEN) & ~anodised,
-        "non-metal": found.family == NON_METAL,
+        **met_by_the_laser(found.family, found.layer, found.shown, found.line_over_noise),
         **{f"sensors: {name}": found.sensors == place for place, name in enumerate(PATTERNS)},
     }
 

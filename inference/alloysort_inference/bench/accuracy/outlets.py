@@ -39,11 +39,10 @@ def sorted_masses(judged: Judged, recipe: Recipe, seed: int = 0) -> dict[str, An
     known = judged.where(judged.family >= 0)
     if not len(known):
         return {"weighted_by": "pieces", "feeds": {}}
-    weighed = bool(np.isfinite(known.mass_g).all())
-    mass = known.mass_g.astype(np.float64) if weighed else np.ones(len(known))
+    mass, weighted_by = masses(known)
     feeds = {OWN: (np.ones(len(known)), 1.0)} | {name: reweighted(known, mix) for name, mix in MIXES.items()}
     return {
-        "weighted_by": "mass" if weighed else "pieces",
+        "weighted_by": weighted_by,
         "feeds": {
             name: {
                 "covered": round(covered, 4),
@@ -74,19 +73,38 @@ def families_of(outlet: Outlet, recipe: Recipe) -> NDArray[np.bool_]:
     return np.array([family in own for family in FAMILIES])
 
 
-def _outlet(known: Judged, recipe: Recipe, outlet: Outlet, mass: Floats, seed: int) -> dict[str, Any]:
+def masses(known: Judged) -> tuple[Floats, str]:
+    """(N,) what each piece counts for, and what that is: "mass" where every piece has one, else "pieces"."""
+    if np.isfinite(known.mass_g).all():
+        return known.mass_g.astype(np.float64), "mass"
+    return np.ones(len(known)), "pieces"
+
+
+def outlet_draws(
+    known: Judged, recipe: Recipe, outlet: Outlet, mass: Floats, weights: Floats
+) -> dict[str, Floats]:
+    """(R,) purity, recovery and yield of an outlet.
+
+    Args:
+        known: pieces of known family.
+        recipe: that decided them.
+        outlet: one of the recipe's.
+        mass: (N,) what each piece counts for.
+        weights: (R, batches) of `bootstrap_weights`.
+    """
     wanted = families_of(outlet, recipe)[known.family]
     inside = known.outlet == recipe.outlets.index(outlet)
-    weights = bootstrap_weights(known.batch, seed)
     columns = [mass * inside * wanted, mass * inside, mass * wanted, mass]
     hits, taken, there, fed = (weights @ per_batch(known.batch, columns)).T
-    told: dict[str, Any] = {
-        "purity": figure(ratio(hits, taken)),
-        "recovery": figure(ratio(hits, there)),
-        "yield": figure(ratio(taken, fed)),
-    }
+    return {"purity": ratio(hits, taken), "recovery": ratio(hits, there), "yield": ratio(taken, fed)}
+
+
+def _outlet(known: Judged, recipe: Recipe, outlet: Outlet, mass: Floats, seed: int) -> dict[str, Any]:
+    weights = bootstrap_weights(known.batch, seed)
+    draws = outlet_draws(known, recipe, outlet, mass, weights)
+    told: dict[str, Any] = {key: figure(values) for key, values in draws.items()}
     if outlet.families:
-        told |= _curve(known, recipe, outlet, mass, wanted, weights)
+        told |= _curve(known, recipe, outlet, mass, families_of(outlet, recipe)[known.family], weights)
     return told
 
 

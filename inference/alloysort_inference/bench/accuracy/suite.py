@@ -23,9 +23,8 @@ from alloysort_datasets.simulate import BATCH_PIECES, Simulation, open_batch, si
 from alloysort_datasets.spectrum import Spectrum
 from alloysort_datasets.table.spread import spread
 from alloysort_inference.bench.accuracy.gridded import Gridded
-from alloysort_inference.bench.accuracy.judge import Judged, Seen, judge
+from alloysort_inference.bench.accuracy.judge import Judged, Seen, classifier_of, judge
 from alloysort_inference.bench.accuracy.measure import family_draws
-from alloysort_inference.pipeline import open_classifier
 from alloysort_models.bundle.figures import bootstrap_weights, figure
 
 SUITE: Final = "alloysort suite 1"
@@ -233,7 +232,7 @@ def _run_batch(job: _Job) -> dict[str, Outcome]:
     simulation = Simulation(job.pieces, SEED, "fast", shots=SHOTS, conditions=CLEAN)
     clean = list(_pieces(simulation, job.batch, {}))
     images = {seen.piece.piece_id: seen.image for seen in clean}
-    classifier = open_classifier(job.bundle, job.recipe)
+    classifier = classifier_of(job.bundle, job.recipe)
     grid = classifier.engine.bundle.grid
     outcomes = {}
     for number, row in enumerate(ROWS):
