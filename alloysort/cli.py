@@ -151,7 +151,8 @@ def train(
     data: Annotated[list[Path], typer.Option("--data", help="Piece table; may be given several times.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the run; one that is there is resumed.")],
     start: Annotated[
-        Path | None, typer.Option("--from", help="Folder of a finished run whose network is trained on.")
+        Path | None,
+        typer.Option("--from", help="Folder of a finished run, or of a bundle, whose network is trained on."),
     ] = None,
 ) -> None:
     """Train a model on piece tables."""

@@ -30,7 +30,9 @@ from alloysort_training.config import load_config
 from alloysort_training.evaluate import evaluate, open_session
 from alloysort_training.export import check_parity, export
 from alloysort_training.prepare import prepare, survey
-from alloysort_training.train import CACHE, Earlier, load_run, train
+from alloysort_training.train import CACHE, METRICS, Earlier, load_run, train
+
+CONFIGS = Path(__file__).resolve().parents[2] / "training" / "configs"
 
 pytestmark = pytest.mark.xdist_group("training")
 
@@ -204,3 +206,34 @@ def test_a_table_without_test_pieces_is_refused(
 
 def test_the_metrics_are_plain_json(bundle: Bundle) -> None:
     json.dumps(bundle.manifest.metrics, allow_nan=False)
+
+
+def test_a_run_may_begin_with_a_bundle(
+    bundle: Bundle, table: Path, write_table: Callable[..., Path], tmp_path: Path
+) -> None:
+    more = write_table(
+        [
+            replace(piece, piece_id=f"new-{piece.piece_id}", batch=f"new-{piece.batch}")
+            for piece in read_pieces(table)
+        ]
+    )
+    once = tmp_path / "once.toml"
+    tiny = (CONFIGS / "tiny.toml").read_text(encoding="utf-8")
+    once.write_text(tiny.replace("epochs = 8", "epochs = 1").replace("1e-2", "1e-3"), encoding="utf-8")
+    train(once, [more], tmp_path / "on", bundle.path)
+    train(once, [more], tmp_path / "anew")
+    rows = [(tmp_path / name / METRICS).read_text().splitlines()[1].split(",") for name in ("on", "anew")]
+    on, anew = (float(row[4]) for row in rows)
+    assert on > anew + 0.2
+    begun, _, _ = load_run(tmp_path / "on")
+    assert begun["started_from"] == {
+        "data_sha256": survey([table]).sha256, "simulator": None, "pieces": 900, "epochs": 8,
+    }  # fmt: skip
+    with pytest.raises(TrainingError, match="trained or measured on this table"):
+        train(once, [table], tmp_path / "again", bundle.path)
+    wider = tmp_path / "wider.toml"
+    wider.write_text(
+        once.read_text(encoding="utf-8").replace("width = 0.25", "width = 0.5"), encoding="utf-8"
+    )
+    with pytest.raises(TrainingError, match="another grid or size"):
+        train(wider, [more], tmp_path / "wider", bundle.path)

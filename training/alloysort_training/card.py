@@ -82,6 +82,8 @@ def _train_pieces(begun: Begun) -> str:
     pieces, earlier = begun["pieces"]["train"], begun["started_from"]
     if earlier is None:
         return f"{pieces:,}"
+    if earlier["pieces"] is None:
+        return f"{pieces:,} pieces, beginning with a bundle (trained on SHA-256 `{earlier['data_sha256']}`)"
     return (
         f"{pieces:,} pieces, beginning with what {earlier['epochs']} epochs on {earlier['pieces']:,} others "
         f"(SHA-256 `{earlier['data_sha256']}`) had taught it, so on {pieces + earlier['pieces']:,}"

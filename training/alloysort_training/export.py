@@ -44,7 +44,7 @@ from alloysort_training.evaluate import evaluate, feed, open_session, predict
 from alloysort_training.prepare import Survey, prepare, require_splits, survey
 from alloysort_training.prepared import Prepared
 from alloysort_training.quantize import quantize
-from alloysort_training.train import CACHE, Begun, load_run, trained_batches
+from alloysort_training.train import CACHE, Begun, learned_from, load_run, trained_batches
 
 OPSET: Final = 18
 PARITY_PIECES: Final = 1000
@@ -224,6 +224,7 @@ def _largest(difference: NDArray[Any]) -> float:
 def _manifest(
     name: str, config: Config, begun: Begun, found: Survey, thresholds: Thresholds, metrics: dict[str, Any]
 ) -> Manifest:
+    pieces, epochs = learned_from(begun, config)
     return Manifest(
         name=name,
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -232,6 +233,8 @@ def _manifest(
         thresholds=thresholds,
         simulator=begun["simulator"],
         training_data_sha256=begun["data_sha256"],
+        training_pieces=pieces,
+        training_epochs=epochs,
         measured_on_sha256=None if found.sha256 == begun["data_sha256"] else found.sha256,
         metrics=metrics,
     )

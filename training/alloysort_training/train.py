@@ -3,7 +3,8 @@
     alloysort train training/configs/default.toml --data DIR --out RUN       one process, CPU or GPU
     torchrun --nproc-per-node 4 -m alloysort_training.train CONFIG --data DIR... --out RUN
     the same command once more                                               goes on where it was killed
-    alloysort train CONFIG --data DIR --out RUN2 --from RUN                  begins with what RUN has learned
+    alloysort train CONFIG --data DIR --out RUN2 --from RUN                  begins with what RUN has learned,
+                                                                             or a released bundle
 
 RUN then holds config.json, trained.csv (batches), metrics.csv, checkpoints/last.ckpt and cache/ (prepared
 inputs, may be deleted).
@@ -36,13 +37,15 @@ from alloysort_datasets.errors import AlloysortError, TrainingError
 from alloysort_datasets.families import FAMILIES
 from alloysort_datasets.piece import Split
 from alloysort_datasets.table.layers import HIDDEN, LAYERS, NON_METAL
-from alloysort_models.bundle.manifest import FRONT_END_VERSION
+from alloysort_datasets.table.store import table_sha256
+from alloysort_models.bundle.manifest import FRONT_END_VERSION, Bundle, load_bundle
 from alloysort_models.network.sorter import Outputs, Sorter
 from alloysort_training.augment import augment
 from alloysort_training.config import Config, load_config
 from alloysort_training.losses import composition_loss, family_loss, share_loss
 from alloysort_training.prepare import Survey, prepare, require_splits, survey
 from alloysort_training.prepared import Batch, InOrder, Prepared, Resident, Shuffled, loader
+from alloysort_training.released import is_bundle, released_sorter
 
 CONFIG: Final = "config.json"
 TRAINED: Final = "trained.csv"  # source and batch of every piece of the training split
@@ -53,12 +56,15 @@ _log = logging.getLogger("alloysort")
 
 
 class Earlier(TypedDict):
-    """The run whose network another one began with; pieces and epochs include those before it."""
+    """The run, or bundle, whose network another run began with.
+
+    Pieces and epochs include those before it; None where a bundle does not say.
+    """
 
     data_sha256: str
     simulator: int | None
-    pieces: int
-    epochs: int
+    pieces: int | None
+    epochs: int | None
 
 
 class Begun(TypedDict):
@@ -82,7 +88,7 @@ def train(config: Path, data: Sequence[Path], out: Path, start: Path | None = No
         config: TOML of differences from the defaults, see `alloysort_training.config`.
         data: piece tables; their `train` split is fitted, their `calibration` split watched.
         out: the run's folder.
-        start: a finished run whose network this one begins with.
+        start: a finished run, or a bundle, whose network this one begins with.
 
     Raises:
         TrainingError: the config is wrong, a split is missing or not kept apart, `out` holds another run, or
@@ -94,10 +100,10 @@ def train(config: Path, data: Sequence[Path], out: Path, start: Path | None = No
     require_splits(found, data, "train", "calibration")
     _warn_of_absent_families(found)
     out.mkdir(parents=True, exist_ok=True)
-    learned = None if start is None else _learned(start, settings, found)
-    _begin(out, settings, data, found, start)
+    before = None if start is None else _before(start, settings, data, found, out / CACHE)
+    _begin(out, settings, data, found, before)
     with _quiet():
-        _fit(settings, Tables(data, found, settings, out / CACHE), out, learned)
+        _fit(settings, Tables(data, found, settings, out / CACHE), out, before)
 
 
 def new_sorter(config: Config) -> Sorter:
@@ -334,16 +340,38 @@ def trained_batches(run: Path) -> set[tuple[str, str]]:
         return {(source, batch) for source, batch in csv.reader(file)}
 
 
-def _learned(start: Path, settings: Config, found: Survey) -> Sorter:
-    _, before, sorter = load_run(start)
+class Before(NamedTuple):
+    """What a run begins with.
+
+    Attributes:
+        sorter: its network.
+        earlier: what is noted of it.
+        trained: the (source, batch) it was trained on, as far as it says.
+    """
+
+    sorter: Sorter
+    earlier: Earlier
+    trained: set[tuple[str, str]]
+
+
+def _before(start: Path, settings: Config, data: Sequence[Path], found: Survey, cache: Path) -> Before:
+    if is_bundle(start):
+        bundle = load_bundle(start)
+        known = {bundle.manifest.training_data_sha256, bundle.manifest.measured_on_sha256}
+        if known & {found.sha256, *(table_sha256(folder) for folder in data)}:
+            raise TrainingError(f"{start}: was trained or measured on this table: give it other pieces")
+        fitted = prepare(data, "train", found, settings, cache)
+        return Before(released_sorter(bundle, settings, fitted), _earlier_bundle(bundle), set())
+    begun, before, sorter = load_run(start)
     if (before.grid, before.network) != (settings.grid, settings.network):
         raise TrainingError(f"{start}: its network is of another grid or size: give this config the same")
-    if trained_batches(start) & (found.batches.keys() - found.trained):
+    trained = trained_batches(start)
+    if trained & (found.batches.keys() - found.trained):
         raise TrainingError(f"{start}: was trained on batches that are to be measured on here")
-    return sorter
+    return Before(sorter, _earlier(begun, before), trained)
 
 
-def _fit(config: Config, tables: Tables, out: Path, learned: Sorter | None) -> None:
+def _fit(config: Config, tables: Tables, out: Path, before: Before | None) -> None:
     last = out / CHECKPOINT
     callbacks: list[Callback] = [
         ModelCheckpoint(dirpath=last.parent, filename=last.stem, enable_version_counter=False),
@@ -368,23 +396,39 @@ def _fit(config: Config, tables: Tables, out: Path, learned: Sorter | None) -> N
         use_distributed_sampler=False,
     )
     fitting = Fitting(config)
-    if learned is not None:
-        fitting.sorter.load_state_dict(learned.state_dict())
+    if before is not None:
+        fitting.sorter.load_state_dict(before.sorter.state_dict())
     trainer.fit(fitting, tables, ckpt_path=last if last.is_file() else None, weights_only=True)
 
 
-def _earlier(start: Path) -> Earlier:
-    begun, config, _ = load_run(start)
-    before = begun["started_from"]
+def _earlier(begun: Begun, config: Config) -> Earlier:
+    pieces, epochs = learned_from(begun, config)
     return Earlier(
-        data_sha256=begun["data_sha256"],
-        simulator=begun["simulator"],
-        pieces=begun["pieces"]["train"] + (before["pieces"] if before else 0),
-        epochs=config.fit.epochs + (before["epochs"] if before else 0),
+        data_sha256=begun["data_sha256"], simulator=begun["simulator"], pieces=pieces, epochs=epochs
     )
 
 
-def _begin(out: Path, config: Config, data: Sequence[Path], found: Survey, start: Path | None) -> None:
+def _earlier_bundle(bundle: Bundle) -> Earlier:
+    told = bundle.manifest
+    return Earlier(
+        data_sha256=told.training_data_sha256,
+        simulator=told.simulator,
+        pieces=told.training_pieces,
+        epochs=told.training_epochs,
+    )
+
+
+def learned_from(begun: Begun, config: Config) -> tuple[int | None, int | None]:
+    """Training pieces and epochs of a run and of all that it began with; None where one does not say."""
+    pieces, epochs, before = begun["pieces"]["train"], config.fit.epochs, begun["started_from"]
+    if before is None:
+        return pieces, epochs
+    if before["pieces"] is None or before["epochs"] is None:
+        return None, None
+    return pieces + before["pieces"], epochs + before["epochs"]
+
+
+def _begin(out: Path, config: Config, data: Sequence[Path], found: Survey, before: Before | None) -> None:
     """Note what the run hangs on; a run that goes on must hang on the same."""
     begun = Begun(
         config=config.model_dump(mode="json"),
@@ -395,21 +439,21 @@ def _begin(out: Path, config: Config, data: Sequence[Path], found: Survey, start
         simulator=found.simulator,
         front_end=FRONT_END_VERSION,
         machine=_machine(),
-        started_from=None if start is None else _earlier(start),
+        started_from=None if before is None else before.earlier,
     )
-    trained = found.trained | (set() if start is None else trained_batches(start))
-    before = _read_begun(out)
-    if before is None:
+    trained = found.trained | (set() if before is None else before.trained)
+    there = _read_begun(out)
+    if there is None:
         with (out / TRAINED).open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("source", "batch"), *sorted(trained)])
         (out / CONFIG).write_text(json.dumps(begun, indent=2) + "\n", encoding="utf-8")
-    elif before["config"] != begun["config"]:
+    elif there["config"] != begun["config"]:
         raise TrainingError(f"{out}: holds a run with another config: name another --out, or delete it")
-    elif before.get("front_end") != FRONT_END_VERSION:
+    elif there.get("front_end") != FRONT_END_VERSION:
         raise TrainingError(f"{out}: holds a run of another front end: name another --out, or delete it")
-    elif before["data_sha256"] != begun["data_sha256"]:
+    elif there["data_sha256"] != begun["data_sha256"]:
         raise TrainingError(f"{out}: holds a run on other data: name another --out, or delete it")
-    elif before.get("started_from") != begun["started_from"]:
+    elif there.get("started_from") != begun["started_from"]:
         raise TrainingError(f"{out}: holds a run with another beginning: name another --out, or delete it")
 
 

@@ -90,6 +90,10 @@ class Manifest(BaseModel):
     front_end: int = FRONT_END_VERSION
     simulator: int | None = Field(default=None, description="version that made the training data; null: real")
     training_data_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    training_pieces: int | None = Field(
+        default=None, description="trained on, with those of all runs before; null: not told"
+    )
+    training_epochs: int | None = Field(default=None, description="of all runs together; null: not told")
     measured_on_sha256: str | None = Field(
         default=None, description="of the tables that calibrated and measured it; null: the training data"
     )

@@ -1,0 +1,70 @@
+"""What a released bundle knows, as a network to train on: `alloysort train --from BUNDLE`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor
+
+from alloysort_datasets.errors import TrainingError
+from alloysort_models.bundle.manifest import MANIFEST, Bundle
+from alloysort_models.network.sorter import Sorter
+from alloysort_models.network.unfold import unfold
+from alloysort_training.calibrate import PRESENT
+from alloysort_training.config import Config
+from alloysort_training.prepared import Prepared
+
+LOOKED_AT: Final = 2048  # pieces that the norms are set by
+_BATCH: Final = 256
+_PREFIX: Final = "sorter."
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether it is a bundle's folder, and not a run's."""
+    return (folder / MANIFEST).is_file()
+
+
+def released_sorter(bundle: Bundle, config: Config, fitted: Prepared) -> Sorter:
+    """A bundle's network, its norms set by some of the pieces it is to be trained on.
+
+    Raises:
+        TrainingError: its network is of another grid or size than the config's.
+    """
+    size = config.network.image_size
+    sorter = Sorter(config.grid.channels, size, config.network.width)
+    if (bundle.grid, bundle.manifest.image_size) != (config.grid, size):
+        raise TrainingError(
+            f"{bundle.path}: its network is of another grid or size: give this config the same"
+        )
+    try:
+        unfold(sorter, graph_weights(bundle.model), _looks(fitted))
+    except ValueError as error:
+        raise TrainingError(
+            f"{bundle.path}: its network is of another grid or size: give this config the same ({error})"
+        ) from None
+    return sorter.eval()
+
+
+def graph_weights(model: Path) -> dict[str, Tensor]:
+    """The weights of a graph that `export` made, by their names in the network."""
+    graph = onnx.load(model).graph
+    return {
+        tensor.name.removeprefix(_PREFIX): torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy())
+        for tensor in graph.initializer
+        if tensor.name.startswith(_PREFIX)
+    }
+
+
+def _looks(fitted: Prepared) -> Iterator[tuple[Tensor, ...]]:
+    """Pieces spread over the split, each with all it has and with either sensor alone, as in training."""
+    rows = np.linspace(0, len(fitted) - 1, min(LOOKED_AT, len(fitted))).astype(np.int64)
+    for start in range(0, len(rows), _BATCH):
+        chosen = rows[start : start + _BATCH]
+        batch = fitted.take(chosen, np.arange(len(chosen)) % fitted.variants)
+        for sensors in PRESENT.values():
+            yield batch.image, batch.spectrum, batch.coverage, batch.present * torch.tensor(sensors)
