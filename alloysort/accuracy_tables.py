@@ -21,7 +21,9 @@ def show_accuracy(console: Console, told: dict[str, Any]) -> None:
     if not told["labelled"]:
         console.print("no piece has a family: nothing can be said of right and wrong")
         return
-    console.print(_strata(told), _outlets(told), _contents(told))
+    console.print(_strata(told), _outlets(told))
+    if any(told["rmse_wt_pct"][element]["value"] is not None for element in SHOWN_ELEMENTS):
+        console.print(_contents(told))
     for key, table in (("perturbations", _suite), ("baselines", _rivals), ("compared", _compared)):
         if key in told:
             console.print(table(told[key]))

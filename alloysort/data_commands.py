@@ -166,7 +166,7 @@ def simulate(
         str,
         typer.Option(help="Spectrometer: mixed, random, compact, three-channel, broadband, echelle, mini."),
     ] = "mixed",
-    mix: Annotated[str, typer.Option(help="Scrap stream: balanced, zorba, twitch.")] = "balanced",
+    mix: Annotated[str, typer.Option(help="Scrap stream: balanced, zorba, twitch, wrought.")] = "balanced",
     shots: Annotated[int, typer.Option(help="Laser pulses a piece, in order.", min=1)] = 8,
     strangers: Annotated[
         float, typer.Option(help="Share of pieces of matter that no family describes.", min=0, max=1)

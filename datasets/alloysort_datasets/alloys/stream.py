@@ -43,15 +43,26 @@ TWITCH: Final[Mapping[str, float]] = MappingProxyType(
     }
 )  # fmt: skip
 
+WROUGHT: Final[Mapping[str, float]] = MappingProxyType(
+    {
+        "1xxx": 5.0, "2xxx": 1.5, "3xxx": 12.0, "4xxx": 2.5, "5xxx": 26.0, "6xxx": 42.7, "7xxx": 3.0,
+        "cast-AlSiCu": 3.0, "cast-AlSiMg": 1.0, "cast-AlSi": 0.5, "cast-AlMg": 0.2,
+        "copper": 0.1, "brass": 0.1, "zinc": 0.3, "magnesium": 0.3, "stainless": 0.2, "steel": 0.5,
+        "other-metal": 0.1, "non-metal": 1.0,
+    }
+)  # fmt: skip
+
 MIXES: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
-    {"balanced": BALANCED, "zorba": ZORBA, "twitch": TWITCH}
+    {"balanced": BALANCED, "zorba": ZORBA, "twitch": TWITCH, "wrought": WROUGHT}
 )
 """Share of each family in named streams.
 
-balanced: every family alike, for training. zorba: what eddy currents lift from shredded cars and appliances;
-70 % aluminium, the low end of the 70-90 % that dealers state, the rest the metals that the ISRI specification
-names, split by estimate. twitch: zorba after a float-sink plant; the ISRI specification allows 1 % free zinc,
-1 % free magnesium and 2 % non-metal; two thirds of the aluminium are castings, an estimate for car shred.
+balanced: every family alike, for training. zorba: what eddy currents lift from shredded cars and
+appliances; 70 % aluminium, the low end of the 70-90 % that dealers state, the rest the metals that the ISRI
+specification names, split by estimate. twitch: zorba after a float-sink plant; the ISRI specification
+allows 1 % free zinc, 1 % free magnesium and 2 % non-metal; two thirds of the aluminium are castings, an
+estimate for car shred. wrought: sheet and profiles of cars and buildings after dismantling, 5xxx and 6xxx
+before all; the castings and what else slips in are an estimate.
 """
 
 

@@ -29,6 +29,8 @@ WORST: Final = 15  # alloys and instruments that are listed
 THUMB_PX: Final = 128
 HARD_ROWS: Final = ("defocus 2.5 mm", "instrument: mini", "instrument: echelle", "shots missed 60%")
 
+Figured = dict[str, float | None] | None
+
 
 def write_report(folder: Path, told: dict[str, Any], judged: Judged, tables: Sequence[Path]) -> Path:
     """Write `report.html` and `figures.json` into a folder; returns the page.
@@ -68,18 +70,22 @@ def _template() -> jinja2.Template:
     return environment.from_string(source)
 
 
-def _share(figure: dict[str, float | None] | None) -> str:
-    """As per cent with its interval."""
-    if figure is None or figure["value"] is None:
-        return "–"
-    value, low, high = (100 * (figure[key] or 0.0) for key in ("value", "low", "high"))
-    return f"{value:.1f} ({low:.1f}–{high:.1f})"
+def _share(figure: Figured) -> str:
+    """As per cent, its interval beneath."""
+    return _cell(figure, 100.0, 1)
 
 
-def _number(figure: dict[str, float | None] | None) -> str:
+def _number(figure: Figured) -> str:
+    return _cell(figure, 1.0, 3)
+
+
+def _cell(figure: Figured, factor: float, digits: int) -> str:
+    from markupsafe import Markup
+
     if figure is None or figure["value"] is None:
         return "–"
-    return f"{figure['value']:.3f} ({figure['low']:.3f} – {figure['high']:.3f})"
+    value, low, high = (f"{factor * (figure[key] or 0.0):.{digits}f}" for key in ("value", "low", "high"))
+    return Markup(f"{value}<small>{low} – {high}</small>")  # noqa: S704 (numbers)
 
 
 def _plots(told: dict[str, Any]) -> dict[str, str]:
