@@ -20,10 +20,12 @@ from alloysort_datasets.readers.picture import decode_image, encode_jpeg
 from alloysort_datasets.table.store import read_instruments, read_pieces
 from alloysort_inference.bench.accuracy import plots
 from alloysort_inference.bench.accuracy.judge import COLUMNS, Judged
+from alloysort_inference.bench.accuracy.published import PUBLISHED, comparison
 from alloysort_models.bundle.inputs import Look
 
 PAGE: Final = "report.html"
 FIGURES: Final = "figures.json"
+COMPARISON: Final = "comparison.md"
 SHOWN_ERRORS: Final = 12
 WORST: Final = 15  # alloys and instruments that are listed
 THUMB_PX: Final = 128
@@ -33,13 +35,16 @@ Figured = dict[str, float | None] | None
 
 
 def write_report(folder: Path, told: dict[str, Any], judged: Judged, tables: Sequence[Path]) -> Path:
-    """Write `report.html` and `figures.json` into a folder; returns the page.
+    """Write `report.html`, `figures.json` and, where there are other methods, `comparison.md` into a folder.
 
     Args:
         folder: is created; a report of before is replaced.
         told: of `run.bench_accuracy`.
         judged: the pieces behind it.
         tables: where they stand.
+
+    Returns:
+        The page.
 
     Raises:
         AlloysortError: the folder cannot be written.
@@ -52,11 +57,14 @@ def write_report(folder: Path, told: dict[str, Any], judged: Judged, tables: Seq
         instruments=_worst_words(told, "instruments"),
         hard_rows=[row for row in HARD_ROWS if row in told.get("perturbations", {})],
         elements=ELEMENTS,
+        published=PUBLISHED,
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / PAGE).write_text(page, encoding="utf-8")
         (folder / FIGURES).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        if told.get("baselines"):
+            (folder / COMPARISON).write_text(comparison(told, HARD_ROWS), encoding="utf-8")
     except OSError as error:
         raise AlloysortError(f"{folder}: {error.strerror or error}") from None
     return folder / PAGE

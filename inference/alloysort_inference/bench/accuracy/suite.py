@@ -113,11 +113,6 @@ def dimmed_window(nm: float) -> Change:
     return of_spectrum(change)
 
 
-def first_shots(shots: int) -> Change:
-    """Only the first pulses."""
-    return of_spectrum(lambda s, _: Spectrum(s.wavelength_nm, s.shots[:shots], s.saturation_counts))
-
-
 def smeared(share: float) -> Change:
     """Motion along the belt by this share of the picture's width while the shutter is open."""
 

@@ -51,10 +51,6 @@ def test_a_dirty_window_takes_the_ultraviolet(seen):
     assert passed.shots[0, at] - dark == pytest.approx((10_000 - dark) / 2, rel=0.02)
 
 
-def test_shots_are_the_first_ones(seen):
-    assert (suite.first_shots(2)(seen, RNG).spectrum.shots == seen.spectrum.shots[:2]).all()
-
-
 def test_pictures_darken_and_blur(seen):
     before = decode_image(seen.image).astype(float)
     dim = decode_image(suite.lit(0.5)(seen, RNG).image).astype(float)
