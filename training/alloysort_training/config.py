@@ -104,14 +104,15 @@ class Acceptance(_Section):
     """What the calibration split decides.
 
     Attributes:
-        accepted_precision: share of the accepted pieces to be right; sets the bars of confidence.
+        accepted_precision: share of the accepted pieces to be right, strangers aside; sets the bars of
+            confidence.
         foreign_taken: share of what is no aluminium, strangers too, taken for it; sets the bars of aluminium.
         hidden_taken: share of pieces whose late plumes hold none of them that are asked all the same; sets
             the bar of surface.
         novelty_quantile: share of known pieces with a novelty below 1.
     """
 
-    accepted_precision: Annotated[float, Field(gt=0, lt=1)] = 0.98
+    accepted_precision: Annotated[float, Field(gt=0, lt=1)] = 0.985
     foreign_taken: Fraction = 0.002
     hidden_taken: Fraction = 0.015
     novelty_quantile: Annotated[float, Field(gt=0.5, lt=1)] = 0.99
