@@ -27,6 +27,7 @@ from alloysort_training.calibrate import (
     rows_with,
     surface_bar,
 )
+from alloysort_training.config import Acceptance
 from alloysort_training.prepare import prepare, survey
 from alloysort_training.prepared import Prepared
 from alloysort_training.train import CACHE, load_run
@@ -125,6 +126,19 @@ def test_the_bar_of_confidence_gives_the_precision_asked_for() -> None:
     bar = lowest_bar(confidence, right, 0.9)
     assert 0.3 < bar < 0.99
     assert right[confidence >= bar].float().mean() >= 0.9
+
+
+def test_strangers_do_not_raise_the_bar_of_confidence() -> None:
+    found = make_answers()
+    found.strange[::5] = 1.0
+    confidence, told = torch.softmax(found.logits, dim=1).max(dim=1)
+    right = (told == found.family) & (found.strange == 0)  # a stranger's name is never right
+    ones = torch.ones(len(found))
+    asked = _Asked("both", confidence, ones, ones, 0.5 * ones, right, found)
+    known = found.strange == 0
+    acceptance = Acceptance(accepted_precision=0.9)
+    assert asked.confidence_bar(0.0, acceptance) == lowest_bar(confidence[known], right[known], 0.9)
+    assert asked.confidence_bar(0.0, acceptance) < lowest_bar(confidence, right, 0.9)
 
 
 def test_what_cannot_be_had_gives_the_strictest_bar() -> None:

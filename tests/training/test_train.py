@@ -15,6 +15,7 @@ from alloysort_datasets.errors import TrainingError
 from alloysort_datasets.piece import Piece
 from alloysort_datasets.table.layers import LAYERS, NON_METAL
 from alloysort_datasets.table.store import read_pieces
+from alloysort_models.network.unfold import folded_weights
 from alloysort_training.prepare import survey
 from alloysort_training.prepared import Batch
 from alloysort_training.train import CHECKPOINT, METRICS, Truth, load_run, train, trained_batches
@@ -209,3 +210,25 @@ def test_a_run_does_not_begin_with_what_it_is_to_be_measured_on(
     swapped = write_table([replace(piece, split=turned[piece.split]) for piece in read_pieces(table)])
     with pytest.raises(TrainingError, match="batches that are to be measured on here"):
         train(TINY, [swapped], tmp_path / "on", run)
+
+
+def test_a_run_may_keep_some_of_what_it_began_with(
+    run: Path, table: Path, write_table: Callable[..., Path], tmp_path: Path
+) -> None:
+    more = write_table(
+        [
+            replace(piece, piece_id=f"new-{piece.piece_id}", batch=f"new-{piece.batch}")
+            for piece in read_pieces(table)
+        ]
+    )
+    text = TINY.read_text(encoding="utf-8").replace("epochs = 8", "epochs = 1")
+    weights = {}
+    for kept in (0.0, 0.5, 0.999):
+        config = tmp_path / f"{kept}.toml"
+        config.write_text(text + f"kept = {kept}\n", encoding="utf-8")
+        train(config, [more], tmp_path / f"on-{kept}", run)
+        weights[kept] = folded_weights(load_run(tmp_path / f"on-{kept}")[2])["family.weight"]
+    start = folded_weights(load_run(run)[2])["family.weight"]
+    torch.testing.assert_close(weights[0.5], (weights[0.0] + start) / 2)
+    torch.testing.assert_close(weights[0.999], start, rtol=1e-2, atol=1e-3)
+    assert (weights[0.0] - start).abs().max() > 0.01

@@ -160,7 +160,7 @@ class _Asked:
         )
 
     def confidence_bar(self, surface: float, acceptance: Acceptance) -> float:
-        """Strangers set no bar here: none of their names would be right, and what they are is novelty's word."""
+        """Strangers set no bar here: no name of theirs would be right, they are for novelty to hold back."""
         judged = self._trusted(surface) & (self.truth.family >= 0) & ~(self.truth.strange > 0.5)
         return lowest_bar(self.confidence[judged], self.right[judged], acceptance.accepted_precision)
 

@@ -83,6 +83,8 @@ class Fit(_Section):
         image_alone_weight, spectrum_alone_weight: of judging every piece once more with one sensor only,
             beside 1 for judging it with all it has.
         gradient_norm: gradients are clipped to it.
+        kept: share of the weights that a run begins with in the weights it ends with. A half keeps what fewer
+            new pieces would make it forget (Wortsman et al. 2022, arXiv 2109.01903).
         precision: bf16-mixed is for GPUs; on a CPU it gains nothing once convolutions are channels-last.
     """
 
@@ -97,6 +99,7 @@ class Fit(_Section):
     image_alone_weight: NotNegative = 0.5
     spectrum_alone_weight: NotNegative = 1.0
     gradient_norm: Positive = 2.0
+    kept: Annotated[float, Field(ge=0, lt=1)] = 0.0
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
 
 

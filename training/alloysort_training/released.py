@@ -1,8 +1,8 @@
-"""What a released bundle knows, as a network to train on: `alloysort train --from BUNDLE`."""
+"""What a network to train on begins with, out of a released bundle or a run: `alloysort train --from`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -11,8 +11,7 @@ import onnx
 import torch
 from torch import Tensor
 
-from alloysort_datasets.errors import TrainingError
-from alloysort_models.bundle.manifest import MANIFEST, Bundle
+from alloysort_models.bundle.manifest import MANIFEST
 from alloysort_models.network.sorter import Sorter
 from alloysort_models.network.unfold import unfold
 from alloysort_training.calibrate import PRESENT
@@ -29,24 +28,14 @@ def is_bundle(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
-def released_sorter(bundle: Bundle, config: Config, fitted: Prepared) -> Sorter:
-    """A bundle's network, its norms set by some of the pieces it is to be trained on.
+def begin_with(weights: Mapping[str, Tensor], config: Config, fitted: Prepared) -> Sorter:
+    """A network of these folded weights, its norms set by some of the pieces it is to be trained on.
 
     Raises:
-        TrainingError: its network is of another grid or size than the config's.
+        ValueError: the weights are of another size than the config's.
     """
-    size = config.network.image_size
-    sorter = Sorter(config.grid.channels, size, config.network.width)
-    if (bundle.grid, bundle.manifest.image_size) != (config.grid, size):
-        raise TrainingError(
-            f"{bundle.path}: its network is of another grid or size: give this config the same"
-        )
-    try:
-        unfold(sorter, graph_weights(bundle.model), _looks(fitted))
-    except ValueError as error:
-        raise TrainingError(
-            f"{bundle.path}: its network is of another grid or size: give this config the same ({error})"
-        ) from None
+    sorter = Sorter(config.grid.channels, config.network.image_size, config.network.width)
+    unfold(sorter, weights, _looks(fitted))
     return sorter.eval()
 
 

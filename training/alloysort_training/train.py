@@ -6,8 +6,8 @@
     alloysort train CONFIG --data DIR --out RUN2 --from RUN                  begins with what RUN has learned,
                                                                              or a released bundle
 
-RUN then holds config.json, trained.csv (batches), metrics.csv, checkpoints/last.ckpt and cache/ (prepared
-inputs, may be deleted).
+RUN then holds config.json, trained.csv (batches), metrics.csv, checkpoints/last.ckpt, start.pt (what it began
+with) and cache/ (prepared inputs, may be deleted).
 One CPU and one seed give the same weights bit for bit.
 """
 
@@ -40,17 +40,19 @@ from alloysort_datasets.table.layers import HIDDEN, LAYERS, NON_METAL
 from alloysort_datasets.table.store import table_sha256
 from alloysort_models.bundle.manifest import FRONT_END_VERSION, Bundle, load_bundle
 from alloysort_models.network.sorter import Outputs, Sorter
+from alloysort_models.network.unfold import folded_weights, unfold
 from alloysort_training.augment import augment
 from alloysort_training.config import Config, load_config
 from alloysort_training.losses import composition_loss, family_loss, share_loss
 from alloysort_training.prepare import Survey, prepare, require_splits, survey
 from alloysort_training.prepared import Batch, InOrder, Prepared, Resident, Shuffled, loader
-from alloysort_training.released import is_bundle, released_sorter
+from alloysort_training.released import begin_with, graph_weights, is_bundle
 
 CONFIG: Final = "config.json"
 TRAINED: Final = "trained.csv"  # source and batch of every piece of the training split
 CACHE: Final = "cache"
 METRICS: Final = "metrics.csv"
+START: Final = "start.pt"  # folded weights that the run began with, where it began with any
 CHECKPOINT: Final = Path("checkpoints", "last.ckpt")
 _log = logging.getLogger("alloysort")
 
@@ -134,7 +136,17 @@ def load_run(run: Path) -> tuple[Begun, Config, Sorter]:
     except OSError as error:
         raise TrainingError(f"{run / CHECKPOINT}: {error.strerror or error}: train first") from None
     fitting.load_state_dict(checkpoint["state_dict"])
-    return begun, config, fitting.sorter.eval()
+    sorter = fitting.sorter.eval()
+    if begun["started_from"] is not None and config.fit.kept:
+        _keep(sorter, torch.load(run / START, map_location="cpu", weights_only=True), config.fit.kept)
+    return begun, config, sorter
+
+
+def _keep(sorter: Sorter, start: dict[str, Tensor], kept: float) -> None:
+    """Move a trained network back towards the weights that it began with."""
+    learned = folded_weights(sorter)
+    unfold(sorter, {name: kept * start[name] + (1 - kept) * learned[name] for name in learned}, ())
+    sorter.eval()
 
 
 class Tables(LightningDataModule):
@@ -344,31 +356,42 @@ class Before(NamedTuple):
     """What a run begins with.
 
     Attributes:
-        sorter: its network.
+        weights: of its network, folded.
+        sorter: that network, fit to be trained.
         earlier: what is noted of it.
         trained: the (source, batch) it was trained on, as far as it says.
     """
 
+    weights: dict[str, Tensor]
     sorter: Sorter
     earlier: Earlier
     trained: set[tuple[str, str]]
 
 
 def _before(start: Path, settings: Config, data: Sequence[Path], found: Survey, cache: Path) -> Before:
+    trained: set[tuple[str, str]] = set()
     if is_bundle(start):
         bundle = load_bundle(start)
         known = {bundle.manifest.training_data_sha256, bundle.manifest.measured_on_sha256}
         if known & {found.sha256, *(table_sha256(folder) for folder in data)}:
             raise TrainingError(f"{start}: was trained or measured on this table: give it other pieces")
-        fitted = prepare(data, "train", found, settings, cache)
-        return Before(released_sorter(bundle, settings, fitted), _earlier_bundle(bundle), set())
-    begun, before, sorter = load_run(start)
-    if (before.grid, before.network) != (settings.grid, settings.network):
-        raise TrainingError(f"{start}: its network is of another grid or size: give this config the same")
-    trained = trained_batches(start)
-    if trained & (found.batches.keys() - found.trained):
-        raise TrainingError(f"{start}: was trained on batches that are to be measured on here")
-    return Before(sorter, _earlier(begun, before), trained)
+        weights, earlier = graph_weights(bundle.model), _earlier_bundle(bundle)
+        sizes = bundle.grid, bundle.manifest.image_size
+    else:
+        begun, before, learned = load_run(start)
+        trained = trained_batches(start)
+        if trained & (found.batches.keys() - found.trained):
+            raise TrainingError(f"{start}: was trained on batches that are to be measured on here")
+        weights, earlier = folded_weights(learned), _earlier(begun, before)
+        sizes = before.grid, before.network.image_size
+    another = f"{start}: its network is of another grid or size: give this config the same"
+    if sizes != (settings.grid, settings.network.image_size):
+        raise TrainingError(another)
+    try:
+        sorter = begin_with(weights, settings, prepare(data, "train", found, settings, cache))
+    except ValueError as error:
+        raise TrainingError(f"{another} ({error})") from None
+    return Before(weights, sorter, earlier, trained)
 
 
 def _fit(config: Config, tables: Tables, out: Path, before: Before | None) -> None:
@@ -446,6 +469,8 @@ def _begin(out: Path, config: Config, data: Sequence[Path], found: Survey, befor
     if there is None:
         with (out / TRAINED).open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("source", "batch"), *sorted(trained)])
+        if before is not None:
+            torch.save(before.weights, out / START)
         (out / CONFIG).write_text(json.dumps(begun, indent=2) + "\n", encoding="utf-8")
     elif there["config"] != begun["config"]:
         raise TrainingError(f"{out}: holds a run with another config: name another --out, or delete it")

@@ -14,10 +14,17 @@ from typing import Final, cast
 import torch
 from torch import Tensor, nn
 
+from alloysort_models.network.released import Calibration, Released, folded
 from alloysort_models.network.sorter import Sorter
 
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
 HEADS: Final = ("family", "matter", "composition")
+
+
+def folded_weights(sorter: Sorter) -> dict[str, Tensor]:
+    """A network's weights by name, each norm inside the weights before it."""
+    graph = folded(Released(sorter, Calibration.neutral(sorter.family.in_features)))
+    return {name: value.detach().clone() for name, value in graph.sorter.named_parameters()}
 
 
 @torch.no_grad()
@@ -27,7 +34,8 @@ def unfold(sorter: Sorter, weights: Mapping[str, Tensor], pieces: Iterable[tuple
     Args:
         sorter: of the same sizes; its weights are replaced.
         weights: by their name in the folded network, as `stem.0.weight`.
-        pieces: batches of the network's inputs, some hundred pieces like those it will be trained on.
+        pieces: batches of the network's inputs, some hundred pieces like those it will be trained on; where
+            there are none it answers right, but is not fit to be trained.
 
     Raises:
         ValueError: a weight is missing or of another shape.
@@ -87,6 +95,8 @@ def _settle(norms: list[Norm], sorter: Sorter, pieces: Iterable[tuple[Tensor, ..
         hook.remove()
     for norm in norms:
         count, total, squares = sums[norm]
+        if not count:
+            continue
         mean = total / count
         variance = (squares / count - mean.square()).clamp(min=0.0)
         _set(norm, mean, variance)

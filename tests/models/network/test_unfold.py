@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from alloysort_models.bundle.inputs import VIEWS
-from alloysort_models.network.released import Calibration, Released, folded
 from alloysort_models.network.sorter import Sorter
-from alloysort_models.network.unfold import unfold
+from alloysort_models.network.unfold import folded_weights, unfold
 
 CHANNELS, SIZE, WIDTH = 256, 32, 0.25
 Pieces = tuple[torch.Tensor, ...]
@@ -34,15 +33,13 @@ def trained() -> Sorter:
     return sorter.eval()
 
 
-def weights_of(sorter: Sorter) -> dict[str, torch.Tensor]:
-    graph = folded(Released(sorter, Calibration.neutral(sorter.family.in_features)))
-    return {name.removeprefix("sorter."): value for name, value in graph.named_parameters()}
-
-
 def test_unfolded_it_answers_as_it_did(trained: Sorter) -> None:
     again = Sorter(CHANNELS, SIZE, WIDTH)
-    unfold(again, weights_of(trained), [make_pieces(50), make_pieces(51)])
+    unfold(again, folded_weights(trained), [make_pieces(50), make_pieces(51)])
+    unsettled = Sorter(CHANNELS, SIZE, WIDTH)
+    unfold(unsettled, folded_weights(trained), [])
     pieces = make_pieces(99)
+    torch.testing.assert_close(unsettled.eval()(*pieces), trained.eval()(*pieces), rtol=1e-3, atol=1e-3)
     for one, other in zip(trained.eval()(*pieces), again.eval()(*pieces), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
 
@@ -50,8 +47,8 @@ def test_unfolded_it_answers_as_it_did(trained: Sorter) -> None:
 def test_training_goes_on_from_there_and_not_from_somewhere_else(trained: Sorter) -> None:
     """In training a norm goes by its batch: only where it was set by such pieces do the answers stay."""
     again, careless = Sorter(CHANNELS, SIZE, WIDTH), Sorter(CHANNELS, SIZE, WIDTH)
-    unfold(again, weights_of(trained), [make_pieces(seed) for seed in range(50, 58)])
-    unfold(careless, weights_of(trained), [tuple(0 * tensor for tensor in make_pieces(0))])
+    unfold(again, folded_weights(trained), [make_pieces(seed) for seed in range(50, 58)])
+    unfold(careless, folded_weights(trained), [tuple(0 * tensor for tensor in make_pieces(0))])
     pieces = make_pieces(99, 512)
     wanted = trained.eval()(*pieces).logits
     near = (again.train()(*pieces).logits - wanted).abs().mean()
@@ -61,6 +58,6 @@ def test_training_goes_on_from_there_and_not_from_somewhere_else(trained: Sorter
 
 def test_weights_of_another_size_are_named(trained: Sorter) -> None:
     with pytest.raises(ValueError, match=r"position.0.weight is \(64, 128\), not \(64, 256\)"):
-        unfold(Sorter(512, SIZE, WIDTH), weights_of(trained), [])
+        unfold(Sorter(512, SIZE, WIDTH), folded_weights(trained), [])
     with pytest.raises(ValueError, match="no weight"):
         unfold(Sorter(CHANNELS, SIZE, WIDTH), {}, [])
