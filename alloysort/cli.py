@@ -5,11 +5,12 @@ What a command needs is imported inside it, so that help and completion stay fas
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn, cast
 
 import typer
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from alloysort_inference.doors.rest.answer import Answer
+    from alloysort_training.train import Device
 
 EXTRAS: Final = {  # what a plain install lacks, and the extra that brings it
     **dict.fromkeys(("numba", "pyarrow"), "data"),
@@ -154,11 +156,29 @@ def train(
         Path | None,
         typer.Option("--from", help="Folder of a finished run, or of a bundle, whose network is trained on."),
     ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Train a model on piece tables."""
     from alloysort_training.train import train as run_training
 
-    run_training(config, data, out, start)
+    if device not in ("auto", "cpu", "cuda"):
+        raise typer.BadParameter(f"--device {device!r} must be auto, cpu or cuda")
+    _lines_on_stderr()
+    learned = run_training(config, data, out, start, cast("Device", device))
+    typer.echo(
+        f"{out}: {learned.epochs} of {learned.asked} epochs on {learned.pieces:,} pieces of "
+        f"{learned.families} families; calibration macro-F1 {learned.macro_f1:.3f} (best in epoch "
+        f"{learned.best}; naming all alike {learned.chance:.3f}); {learned.curves}\n"
+        f"next: alloysort export {out} --out BUNDLE"
+    )
+
+
+def _lines_on_stderr() -> None:
+    """What the parts log as they go, a line each; on a terminal a bar tells it better."""
+    if not sys.stderr.isatty():
+        logger = logging.getLogger("alloysort")
+        logger.addHandler(logging.StreamHandler())
+        logger.setLevel(logging.INFO)
 
 
 @app.command()
@@ -170,11 +190,28 @@ def export(
         list[Path] | None,
         typer.Option(help="Piece tables to calibrate and measure on; those of the run if absent."),
     ] = None,
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="Take a run that was cut off; the card says so.")
+    ] = False,
+    few: Annotated[
+        bool, typer.Option("--few", help="Calibrate on few pieces: what they cannot tell is left as it is.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what lies at --out.")] = False,
 ) -> None:
     """Turn a training run into a bundle; refuses if torch and onnxruntime disagree."""
+    from alloysort_models.bundle.manifest import CARD
+    from alloysort_training.export import Allowed
     from alloysort_training.export import export as run_export
 
-    run_export(run, out, name, data or ())
+    bundle = run_export(run, out, name, data or (), Allowed(unfinished, few, overwrite))
+    told = bundle.manifest.metrics
+    scores = ", ".join(
+        f"{pattern} {told[pattern]['macro_f1']['value']:.3f}"
+        for pattern in ("image", "spectrum", "both")
+        if told.get(pattern, {}).get("macro_f1", {}).get("value") is not None
+    )
+    typer.echo(f"{bundle.path}: {', '.join(bundle.manifest.files)}; macro-F1 of test pieces: {scores}")
+    typer.echo(f"its card: {bundle.path / CARD}")
 
 
 def _show(answer: Answer) -> None:

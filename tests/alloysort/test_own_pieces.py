@@ -91,7 +91,7 @@ def test_a_folder_becomes_a_model_that_answers(tmp_path: Path) -> None:
 
     (tmp_path / "own.toml").write_text(CONFIG)
     run("train", tmp_path / "own.toml", "--data", own, "--out", work)
-    run("export", work, "--out", bundle)
+    run("export", work, "--out", bundle, "--few")
     from alloysort_training.prepare import survey
 
     manifest = json.loads((bundle / "bundle.json").read_text())

@@ -19,7 +19,14 @@ def test_every_shipped_config_loads() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("epochs = 3", r"epochs: Extra inputs are not permitted \(is 3\)"),
+        ("epochs = 3", r"epochs: no such key; there is fit\.epochs"),
+        ("[fit]\nepoch = 3", r"fit\.epoch: no such key; close to it is epochs"),
+        ("[fit]\ncolour = 3", r"fit\.colour: no such key; there is augmentation\.colour"),
+        ("[fit]\nxyz = 3", r"fit\.xyz: no such key; known are epochs, batch_size"),
+        (
+            "seeds = 1\n[fit]\nepoch = 3\nbatch_size = 1",
+            r"fit\.batch_size: .*\(is 1\); fit\.epoch: .*close to it is epochs; seeds: .*close to it is seed",
+        ),
         ("[fit]\nepochs = 0", r"fit\.epochs: .*greater than or equal to 1 \(is 0\)"),
         ("[fit]\nepochs = 'many'", r"fit\.epochs: .*valid integer.*\(is 'many'\)"),
         ("[fit]\nprecision = 'half'", r"fit\.precision: .*32-true.*\(is 'half'\)"),

@@ -7,10 +7,10 @@ import onnx
 import pytest
 
 from alloysort_datasets.table.store import read_pieces
-from alloysort_models.bundle.manifest import OUTPUTS, load_bundle
+from alloysort_models.bundle.manifest import CARD, OUTPUTS
 from alloysort_training.calibrate import rows_with
 from alloysort_training.evaluate import feed, open_session
-from alloysort_training.export import compare, export, is_as_good
+from alloysort_training.export import Allowed, compare, export, is_as_good
 from alloysort_training.prepare import prepare, survey
 from alloysort_training.prepared import Prepared
 from alloysort_training.quantize import branch_nodes, quantize
@@ -78,10 +78,13 @@ def test_tables_without_pictures_train_and_export(
     table: Path, tmp_path: Path, write_table: Callable[..., Path]
 ) -> None:
     one = tmp_path / "one.toml"
-    one.write_text("[network]\nwidth = 0.1\nimage_size = 16\n[fit]\nepochs = 1\n", encoding="utf-8")
+    one.write_text(
+        "[network]\nwidth = 0.1\nimage_size = 16\n[fit]\nepochs = 6\nbatch_size = 32\nlearning_rate = 1e-2\n",
+        encoding="utf-8",
+    )
     pieces = [replace(p, image=None) for p in read_pieces(table) if p.spectra is not None]
     folder = write_table([*pieces[:150], *pieces[-300:]])
     train(one, [folder], tmp_path / "run")
-    export(tmp_path / "run", tmp_path / "bundle")
-    metrics = load_bundle(tmp_path / "bundle").manifest.metrics
-    assert set(metrics) == {"spectrum", "parity", "int8"}
+    bundle = export(tmp_path / "run", tmp_path / "bundle", allowed=Allowed(few=True))
+    assert set(bundle.manifest.metrics) == {"spectrum", "parity", "int8"}
+    assert "No training piece had a picture" in (bundle.path / CARD).read_text(encoding="utf-8")

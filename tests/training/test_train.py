@@ -16,9 +16,10 @@ from alloysort_datasets.piece import Piece
 from alloysort_datasets.table.layers import LAYERS, NON_METAL
 from alloysort_datasets.table.store import read_pieces
 from alloysort_models.network.unfold import folded_weights
+from alloysort_training.fitting import Truth
 from alloysort_training.prepare import survey
 from alloysort_training.prepared import Batch
-from alloysort_training.train import CHECKPOINT, METRICS, Truth, load_run, train, trained_batches
+from alloysort_training.train import CHECKPOINT, METRICS, load_run, train, trained_batches
 
 pytestmark = pytest.mark.xdist_group("training")
 CONFIGS = Path(__file__).resolve().parents[2] / "training" / "configs"

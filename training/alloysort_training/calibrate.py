@@ -29,6 +29,7 @@ from alloysort_training.prepared import Prepared
 PRESENT: Final = dict(zip(PATTERNS, ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0)), strict=True))
 INTERVAL: Final = 0.90  # the two-sided interval whose coverage is made true
 FEWEST: Final = 50  # pieces below which a statistic is left alone
+UNFITTED: Final = 1e6  # radius where too few pieces tell what is far: then nothing is novel
 SHRINKAGE: Final = 0.02  # of the mean variance, added to each feature's: no direction is infinitely sharp
 _NEWTON_STEPS: Final = 25
 _LEAST_BY_DISTANCE: Final = 0.1  # weight of the distance in what is novel: never the trained logit alone
@@ -311,7 +312,7 @@ def fit_strangeness(distance: Tensor, logit: Tensor, strange: Tensor) -> tuple[T
 def _calibrate_pattern(answers: Answers, shape: Answers, quantile: float) -> Calibration:
     fitted = shape.where(shape.known)
     whitening, centres = fit_shape(fitted.features, fitted.family)
-    radius, strangeness = torch.tensor(1.0), torch.zeros(2)
+    radius, strangeness = torch.tensor(UNFITTED), torch.zeros(2)
     shown = answers.where(~(answers.shown < HIDDEN))
     if len(shown) >= FEWEST:
         only = torch.zeros(len(shown), dtype=torch.int64)

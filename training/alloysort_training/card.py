@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 from string import Template
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -27,8 +27,27 @@ COLUMNS: Final = {
 ALIKE: Final = (("4xxx", "cast-AlSi"), ("6xxx", "cast-AlSiMg"), ("5xxx", "cast-AlMg"))
 
 
+class Trained(NamedTuple):
+    """What a run really did.
+
+    Attributes:
+        epochs: that are done.
+        images, spectra: whether any training piece had one.
+    """
+
+    epochs: int
+    images: bool
+    spectra: bool
+
+
 def write_card(
-    manifest: Manifest, config: Config, begun: Begun, found: Survey, parameters: int, size: int
+    manifest: Manifest,
+    config: Config,
+    begun: Begun,
+    found: Survey,
+    trained: Trained,
+    parameters: int,
+    size: int,
 ) -> str:
     """MODEL_CARD.md of a bundle; `found` in the tables that measured it, `size` of its graph in bytes."""
     metrics = manifest.metrics
@@ -37,7 +56,7 @@ def write_card(
     return template.substitute(
         name=manifest.name,
         summary=_summary(begun),
-        limits=_limits(begun),
+        limits=_limits(begun, config, trained),
         created=manifest.created,
         machine=begun["machine"],
         train_pieces=_train_pieces(begun),
@@ -118,13 +137,21 @@ def _summary(begun: Begun) -> str:
     return what
 
 
-def _limits(begun: Begun) -> str:
-    if not _simulated(begun):
-        return "- What the training data does not hold, the model does not know."
-    return (
-        "- Simulated spectra (local thermodynamic equilibrium) and synthetic pictures: on a real line\n"
-        "  the figures will differ, and only real reference pieces can say by how much."
-    )
+def _limits(begun: Begun, config: Config, trained: Trained) -> str:
+    limits = []
+    if trained.epochs < config.fit.epochs and not config.fit.patience:
+        limits.append(f"- **Unfinished**: {trained.epochs} of {config.fit.epochs} epochs.")
+    for there, sensor in ((trained.images, "picture"), (trained.spectra, "spectrum")):
+        if not there:
+            limits.append(f"- No training piece had a {sensor}: what the graph says of one means nothing.")
+    if _simulated(begun):
+        limits.append(
+            "- Simulated spectra (local thermodynamic equilibrium) and synthetic pictures: on a real line\n"
+            "  the figures will differ, and only real reference pieces can say by how much."
+        )
+    else:
+        limits.append("- What the training data does not hold, the model does not know.")
+    return "\n".join(limits)
 
 
 def _bars(bars: Bars) -> str:

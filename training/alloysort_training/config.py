@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from alloysort_datasets.errors import TrainingError
 from alloysort_models.bundle.grid import Grid
@@ -83,6 +85,7 @@ class Fit(_Section):
         image_alone_weight, spectrum_alone_weight: of judging every piece once more with one sensor only,
             beside 1 for judging it with all it has.
         gradient_norm: gradients are clipped to it.
+        patience: epochs without a lower calibration loss after which it stops early; 0: never.
         kept: share of the weights that a run begins with in the weights it ends with. A half keeps what fewer
             new pieces would make it forget (Wortsman et al. 2022, arXiv 2109.01903).
         precision: bf16-mixed is for GPUs; on a CPU it gains nothing once convolutions are channels-last.
@@ -99,6 +102,7 @@ class Fit(_Section):
     image_alone_weight: NotNegative = 0.5
     spectrum_alone_weight: NotNegative = 1.0
     gradient_norm: Positive = 2.0
+    patience: Annotated[int, Field(ge=0)] = 0
     kept: Annotated[float, Field(ge=0, lt=1)] = 0.0
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
 
@@ -152,7 +156,33 @@ def load_config(path: Path) -> Config:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise TrainingError(f"{path}: not TOML: {error}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        value = f" (is {first['input']!r})" if isinstance(first["input"], str | int | float) else ""
-        raise TrainingError(f"{path}: {where}: {first['msg']}{value}") from None
+        faults = [_fault(one) for one in error.errors()]
+        raise TrainingError(f"{path}: {'; '.join(faults)}") from None
+
+
+def _fault(error: ErrorDetails) -> str:
+    """A wrong key or value in words, with what would be right."""
+    where = ".".join(str(part) for part in error["loc"]) or "the file"
+    if error["type"] == "extra_forbidden":
+        return f"{where}: no such key; {_nearest(error['loc'])}"
+    value = f" (is {error['input']!r})" if isinstance(error["input"], str | int | float) else ""
+    return f"{where}: {error['msg']}{value}"
+
+
+def _nearest(loc: tuple[int | str, ...]) -> str:
+    """What the writer of a key may have meant: the keys beside it, or the same key in another section."""
+    *section, key = map(str, loc)
+    sections = {name: list(field.model_fields) for name, field in _sections().items()}
+    beside = sections[section[0]] if section else [*sections, "seed"]
+    if close := get_close_matches(key, beside, n=1):
+        return f"close to it is {close[0]}"
+    if elsewhere := [f"{name}.{key}" for name, keys in sections.items() if key in keys]:
+        return f"there is {elsewhere[0]}"
+    return f"known are {', '.join(beside)}"
+
+
+def _sections() -> dict[str, type[BaseModel]]:
+    kinds = {name: field.annotation for name, field in Config.model_fields.items()}
+    return {
+        name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, BaseModel)
+    }

@@ -32,19 +32,29 @@ from alloysort_models.bundle.manifest import (
     OUTPUTS,
     PATTERNS,
     QUANTIZED,
+    Bundle,
     Manifest,
     Thresholds,
     write_bundle,
 )
 from alloysort_models.network.released import Released, folded
-from alloysort_training.calibrate import calibrate, rows_with
-from alloysort_training.card import write_card
+from alloysort_training.calibrate import FEWEST, calibrate, rows_with
+from alloysort_training.card import Trained, write_card
 from alloysort_training.config import Config
 from alloysort_training.evaluate import evaluate, feed, open_session, predict
 from alloysort_training.prepare import Survey, prepare, require_splits, survey
 from alloysort_training.prepared import Prepared
 from alloysort_training.quantize import quantize
-from alloysort_training.train import CACHE, Begun, learned_from, load_run, trained_batches
+from alloysort_training.train import (
+    CACHE,
+    METRICS,
+    Begun,
+    learned_from,
+    load_run,
+    macro_f1_of_one,
+    trained_batches,
+)
+from alloysort_training.watch import read_metrics
 
 OPSET: Final = 18
 PARITY_PIECES: Final = 1000
@@ -72,7 +82,24 @@ class Parity:
     relative: float
 
 
-def export(run: Path, out: Path, name: str | None = None, data: Sequence[Path] = ()) -> None:
+@dataclass(frozen=True)
+class Allowed:
+    """What an export does only when it is told to.
+
+    Attributes:
+        unfinished: take a run that was cut off; the card says so.
+        few: calibrate on fewer than FEWEST pieces of a pattern of sensors, leaving what they cannot tell.
+        overwrite: replace what lies where the bundle goes.
+    """
+
+    unfinished: bool = False
+    few: bool = False
+    overwrite: bool = False
+
+
+def export(
+    run: Path, out: Path, name: str | None = None, data: Sequence[Path] = (), allowed: Allowed | None = None
+) -> Bundle:
     """Write the bundle of a run.
 
     Args:
@@ -82,19 +109,34 @@ def export(run: Path, out: Path, name: str | None = None, data: Sequence[Path] =
         name: of the model; by default the folder's.
         data: piece tables to calibrate and measure on; by default those that the run was trained on. Their
             calibration and test pieces must be of batches that the run was not trained on.
+        allowed: what is not done otherwise.
+
+    Returns:
+        The bundle, as loaded back.
 
     Raises:
         TrainingError: there is no finished run, its data has changed or has no test split, other data holds
-            what it was trained on, the name is wrong, or onnxruntime and torch disagree.
+            what it was trained on, the name is wrong, something is there already, the calibration pieces are
+            too few, it names test pieces no better than chance, or onnxruntime and torch disagree.
     """
+    allowed = allowed or Allowed()
+    if not allowed.overwrite and out.exists() and any(out.iterdir()):
+        raise TrainingError(f"{out}: is not empty: name another --out, or --overwrite")
     called = _checked_name(out.resolve().name if name is None else name)
     begun, config, sorter = load_run(run)
+    epochs = len(read_metrics(run / METRICS))
+    if epochs < config.fit.epochs and not config.fit.patience and not allowed.unfinished:
+        raise TrainingError(
+            f"{run}: {epochs} of its {config.fit.epochs} epochs are done: train on, or --unfinished"
+        )
     tables = list(data) or [Path(folder) for folder in begun["data"]]
     found = _other_data(run, tables) if data else _same_data(run, begun, tables)
     splits: dict[Split, Prepared] = {
         split: prepare(tables, split, found, config, run / CACHE)
         for split in ("train", "calibration", "test")
     }
+    if not allowed.few:
+        _require_enough(splits["train"], splits["calibration"])
     released, thresholds = calibrate(sorter, splits["train"], splits["calibration"], config.acceptance)
     graph = to_onnx(folded(released), config)
     parity = check_parity(released, graph, splits["calibration"])
@@ -108,10 +150,38 @@ def export(run: Path, out: Path, name: str | None = None, data: Sequence[Path] =
         "parity": asdict(parity),
         "int8": {"shipped": shipped, **compare(graph, smaller, splits["test"])},
     }
+    _require_better_than_chance(metrics, splits["test"])
     graphs = {MODEL: graph} | ({QUANTIZED: smaller} if shipped else {})
     manifest = _manifest(called, config, begun, found, thresholds, metrics)
-    card = write_card(manifest, config, begun, found, sum(p.numel() for p in sorter.parameters()), len(graph))
-    write_bundle(out, manifest, {**graphs, CARD: card.encode()})
+    trained = Trained(epochs, *(bool(splits["train"].present[:, sensor].any()) for sensor in (0, 1)))
+    size = sum(p.numel() for p in sorter.parameters()), len(graph)
+    card = write_card(manifest, config, begun, found, trained, *size)
+    return write_bundle(out, manifest, {**graphs, CARD: card.encode()})
+
+
+def _require_enough(fitted: Prepared, held_out: Prepared) -> None:
+    """Calibration pieces of each pattern of sensors that training pieces have."""
+    for pattern in PATTERNS:
+        count = len(rows_with(held_out, pattern))
+        if len(rows_with(fitted, pattern)) and count < FEWEST:
+            raise TrainingError(
+                f"{count} calibration pieces with the sensors of {pattern!r}: under {FEWEST}, confidence and "
+                "novelty cannot be fitted; bring more, or --few to leave them as they are"
+            )
+
+
+def _require_better_than_chance(metrics: dict[str, Any], test: Prepared) -> None:
+    families = test.family[test.family >= 0]
+    found = [metrics[pattern]["macro_f1"]["value"] for pattern in PATTERNS if pattern in metrics]
+    best = max((value for value in found if value is not None), default=None)
+    if best is None or not len(families):
+        return
+    chance = max(macro_f1_of_one(families, family) for family in np.unique(families).tolist())
+    if best <= chance:
+        raise TrainingError(
+            f"macro-F1 of the {len(families)} test pieces is {best:.3f}: no better than naming them all "
+            f"alike, {chance:.3f}; nothing was learned"
+        )
 
 
 def compare(graph: bytes, smaller: bytes, prepared: Prepared) -> dict[str, dict[str, float]]:

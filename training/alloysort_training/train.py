@@ -20,40 +20,42 @@ import json
 import logging
 import platform
 import sys
-import time
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypedDict
+from typing import Any, Final, Literal, NamedTuple, TypedDict
 
+import numpy as np
 import torch
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
-from torch import Generator, Tensor
-from torch.optim.lr_scheduler import OneCycleLR
+from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from alloysort_datasets.errors import AlloysortError, TrainingError
 from alloysort_datasets.families import FAMILIES
 from alloysort_datasets.piece import Split
-from alloysort_datasets.table.layers import HIDDEN, LAYERS, NON_METAL
 from alloysort_datasets.table.store import table_sha256
 from alloysort_models.bundle.manifest import FRONT_END_VERSION, Bundle, load_bundle
-from alloysort_models.network.sorter import Outputs, Sorter
+from alloysort_models.network.sorter import Sorter
 from alloysort_models.network.unfold import folded_weights, unfold
-from alloysort_training.augment import augment
 from alloysort_training.config import Config, load_config
-from alloysort_training.losses import composition_loss, family_loss, share_loss
+from alloysort_training.fitting import Fitting
 from alloysort_training.prepare import Survey, prepare, require_splits, survey
 from alloysort_training.prepared import Batch, InOrder, Prepared, Resident, Shuffled, loader
 from alloysort_training.released import begin_with, graph_weights, is_bundle
+from alloysort_training.watch import MetricsFile, draw_curves, read_metrics
 
 CONFIG: Final = "config.json"
 TRAINED: Final = "trained.csv"  # source and batch of every piece of the training split
 CACHE: Final = "cache"
 METRICS: Final = "metrics.csv"
+CURVES: Final = "curves.svg"
 START: Final = "start.pt"  # folded weights that the run began with, where it began with any
 CHECKPOINT: Final = Path("checkpoints", "last.ckpt")
+Device = Literal["auto", "cpu", "cuda"]
 _log = logging.getLogger("alloysort")
 
 
@@ -83,7 +85,32 @@ class Begun(TypedDict):
     started_from: Earlier | None
 
 
-def train(config: Path, data: Sequence[Path], out: Path, start: Path | None = None) -> None:
+@dataclass(frozen=True)
+class Learned:
+    """What a training came to.
+
+    Attributes:
+        pieces: that were fitted; families: how many families they are of.
+        epochs: done, of all that the config asks for.
+        macro_f1: of the calibration pieces, after the last epoch.
+        best: epoch, from 1, with the highest macro-F1.
+        chance: macro-F1 of naming each of them as the commonest training family.
+        curves: the picture of them.
+    """
+
+    pieces: int
+    families: int
+    epochs: int
+    asked: int
+    macro_f1: float
+    best: int
+    chance: float
+    curves: Path
+
+
+def train(
+    config: Path, data: Sequence[Path], out: Path, start: Path | None = None, device: Device = "auto"
+) -> Learned:
     """Fit a network, or go on with a run that was cut off.
 
     Args:
@@ -91,28 +118,80 @@ def train(config: Path, data: Sequence[Path], out: Path, start: Path | None = No
         data: piece tables; their `train` split is fitted, their `calibration` split watched.
         out: the run's folder.
         start: a finished run, or a bundle, whose network this one begins with.
+        device: where; auto takes a GPU where there is one.
 
     Raises:
-        TrainingError: the config is wrong, a split is missing or not kept apart, `out` holds another run, or
-            the network of `start` is of another shape or was trained on what is watched here.
+        TrainingError: the config is wrong, a split is missing or not kept apart, there is nothing to tell
+            apart, `out` holds another run, the network of `start` is of another shape or was trained on what
+            is watched here, there is no such device, or the run was interrupted.
         DataError: a piece cannot be used.
     """
     settings = load_config(config)
+    accelerator = _accelerator(device, settings.fit.precision)
     found = survey(data)
     require_splits(found, data, "train", "calibration")
+    _require_something_to_tell_apart(found)
     _warn_of_absent_families(found)
     out.mkdir(parents=True, exist_ok=True)
     before = None if start is None else _before(start, settings, data, found, out / CACHE)
     _begin(out, settings, data, found, before)
+    tables = Tables(data, found, settings, out / CACHE)
     with _quiet():
-        _fit(settings, Tables(data, found, settings, out / CACHE), out, before)
+        _fit(settings, tables, out, before, accelerator)
+    return _learned(settings, tables, out)
 
 
-def new_sorter(config: Config) -> Sorter:
-    """The untrained network, its weights drawn from the seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        return Sorter(config.grid.channels, config.network.image_size, config.network.width)
+def _accelerator(device: Device, precision: str) -> str:
+    there = torch.cuda.is_available()
+    if device == "cuda" and not there:
+        raise TrainingError("device cuda: torch sees no such GPU here; --device cpu trains without")
+    chosen = "gpu" if device == "cuda" or (device == "auto" and there) else "cpu"
+    if precision == "bf16-mixed" and chosen == "cpu":
+        raise TrainingError(
+            "fit.precision bf16-mixed is for GPUs, this is a CPU: 32-true is right, and faster"
+        )
+    return chosen
+
+
+def _require_something_to_tell_apart(found: Survey) -> None:
+    labelled = sum(found.families.values())
+    if not labelled:
+        raise TrainingError(
+            f"none of the {found.pieces['train']} training pieces has a family: there is nothing to learn"
+        )
+    if len(found.families) < 2:
+        family = next(iter(found.families))
+        raise TrainingError(
+            f"all {labelled} labelled training pieces are {family}: there is nothing to tell it apart from"
+        )
+
+
+def _learned(config: Config, tables: Tables, out: Path) -> Learned:
+    rows = read_metrics(out / METRICS)
+    scores = [row["calibration_macro_f1"] for row in rows]
+    families = tables.found.families
+    chance = macro_f1_of_one(
+        tables.calibration_families(), FAMILIES.index(max(families, key=families.__getitem__))
+    )
+    draw_curves(rows, out / CURVES, chance)
+    return Learned(
+        pieces=tables.found.pieces["train"],
+        families=len(families),
+        epochs=len(rows),
+        asked=config.fit.epochs,
+        macro_f1=scores[-1],
+        best=1 + int(np.argmax(scores)),
+        chance=chance,
+        curves=out / CURVES,
+    )
+
+
+def macro_f1_of_one(family: NDArray[np.int64], named: int) -> float:
+    """Macro-F1 of naming all of N pieces, of (N,) families, alike: what knowing nothing is worth."""
+    known = family[family >= 0]
+    there = np.unique(known)
+    right = int((known == named).sum())
+    return 2.0 * right / (right + len(known)) / len(there) if len(there) else 0.0
 
 
 def load_run(run: Path) -> tuple[Begun, Config, Sorter]:
@@ -181,6 +260,10 @@ class Tables(LightningDataModule):
         """The calibration split in order."""
         return loader(self.watched, InOrder(self.watched, self.config.fit.batch_size, *self._share()))
 
+    def calibration_families(self) -> NDArray[np.int64]:
+        """(N,) of the calibration split."""
+        return np.array(self._prepared("calibration").family)
+
     def _prepared(self, split: Split) -> Prepared:
         return prepare(self.data, split, self.found, self.config, self.cache)
 
@@ -191,159 +274,6 @@ class Tables(LightningDataModule):
     def _share(self) -> tuple[int, int]:
         trainer = self.trainer
         return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
-
-
-class Truth(NamedTuple):
-    """What B pieces' sensors can be asked about: -1 or NaN where they do not hold the answer.
-
-    Attributes:
-        family: (B,) int64.
-        composition: (B, E) wt%.
-        surface: (B,) share of metal in what the late shots ablated; of a non-metal it is 0. Unknown under
-            an anodic film, which is of its alloy's own elements and looks like it.
-        stranger: (B,) 1 for matter that no family describes, else 0.
-    """
-
-    family: Tensor
-    composition: Tensor
-    surface: Tensor
-    stranger: Tensor
-
-    @classmethod
-    def of(cls, batch: Batch, present: Tensor) -> Truth:
-        """What (B, 2) sensors can be asked about.
-
-        Family and composition of a piece hidden under a layer are asked for all the same: so the network
-        learns how little it knows (beside leaving them out: calibration error of hidden pieces 0.07, not
-        0.40, and bare ones as good).
-
-        Strangers teach what is strange, and no family: how many lumps of manganese oxide come for one of
-        manganese is nobody's knowledge, and a simulation's guess would decide between the two.
-        """
-        seen, lit = present.any(dim=1), present[:, 1] > 0.5
-        strange = batch.stranger > 0.5
-        metal = (batch.family != NON_METAL).to(batch.shown.dtype)
-        told = lit & (batch.family >= 0) & (batch.layer != LAYERS.index("anodising"))
-        told &= ~(strange & (batch.family == NON_METAL))
-        return cls(
-            family=torch.where(seen & ~strange, batch.family, -1),
-            composition=torch.where(seen.unsqueeze(1), batch.composition, torch.nan),
-            surface=torch.where(told, batch.shown * metal, torch.nan),
-            # NaN, unknown, is taken as shown
-            stranger=torch.where(lit & ~(batch.shown < HIDDEN), batch.stranger, torch.nan),
-        )
-
-
-class Fitting(LightningModule):
-    """The step, the optimiser and what is watched; the loop is Lightning's."""
-
-    confusion: Tensor
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config = config
-        # channels_last: 740 to 1,010 pieces/s on two cores with AVX-512
-        self.sorter = new_sorter(config).to(memory_format=torch.channels_last)
-        self.register_buffer("confusion", torch.zeros(len(FAMILIES), len(FAMILIES)), persistent=False)
-
-    def training_step(self, batch: Batch, _: int) -> Tensor:
-        """The loss of an augmented batch."""
-        seed = (self.config.seed * 1_000_003 + self.global_step) * self.trainer.world_size + self.global_rank
-        generator = Generator(device=batch.spectrum.device).manual_seed(seed)
-        loss = self._loss_of_all_patterns(augment(batch, self.config.augmentation, generator))
-        self.log("loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch.family))
-        return loss
-
-    def validation_step(self, batch: Batch, _: int) -> None:
-        """The loss on untouched pieces and who is taken for whom."""
-        outputs = self.sorter(batch.image, batch.spectrum, batch.coverage, batch.present)
-        batch = batch._replace(family=torch.where(batch.stranger > 0.5, -1, batch.family))
-        known = batch.family >= 0
-        told = outputs.logits.argmax(dim=1)[known]
-        ones = torch.ones(len(told), device=told.device)
-        self.confusion.index_put_((batch.family[known], told), ones, accumulate=True)
-        loss = self._loss(outputs, Truth.of(batch, batch.present))
-        self.log("calibration_loss", loss, batch_size=len(batch.family), sync_dist=True)
-
-    def on_validation_epoch_start(self) -> None:
-        """Count afresh."""
-        self.confusion.zero_()
-
-    def on_validation_epoch_end(self) -> None:
-        """Macro-F1 over the families that occur."""
-        confusion = self.trainer.strategy.reduce(self.confusion, reduce_op="sum")
-        right = confusion.diagonal()
-        there, told = confusion.sum(dim=1), confusion.sum(dim=0)
-        f1 = (2.0 * right / (there + told).clamp(min=1.0))[there > 0]
-        macro_f1 = f1.mean() if len(f1) else torch.tensor(0.0)
-        self.log("calibration_macro_f1", macro_f1, prog_bar=True, rank_zero_only=True)
-
-    def configure_optimizers(self) -> Any:
-        """AdamW, weight decay on matrices only, one cycle over the whole run."""
-        fit = self.config.fit
-        matrices = [p for p in self.parameters() if p.ndim > 1]
-        vectors = [p for p in self.parameters() if p.ndim <= 1]
-        groups = [
-            {"params": matrices, "weight_decay": fit.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
-        optimiser = torch.optim.AdamW(groups, lr=fit.learning_rate)
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = OneCycleLR(optimiser, fit.learning_rate, total_steps=steps, pct_start=fit.warm_up)
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _loss_of_all_patterns(self, batch: Batch) -> Tensor:
-        """Each piece is looked at once and judged three times: with all it has, with either sensor alone."""
-        fit = self.config.fit
-        pictured = self.sorter.image_branch(batch.image)
-        lit = self.sorter.spectrum_branch(batch.spectrum, batch.coverage)
-        alone = torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0]], device=lit.device)
-        present = torch.cat([batch.present * sensors for sensors in alone])  # (3 B, 2)
-        outputs = self.sorter.judge(pictured.repeat(3, 1), lit.repeat(3, 1), present)
-        losses = [
-            self._loss(Outputs(*one), Truth.of(batch, seen))
-            for *one, seen in zip(*(tensor.chunk(3) for tensor in (*outputs, present)), strict=True)
-        ]
-        return losses[0] + fit.image_alone_weight * losses[1] + fit.spectrum_alone_weight * losses[2]
-
-    def _loss(self, outputs: Outputs, truth: Truth) -> Tensor:
-        fit = self.config.fit
-        named = family_loss(outputs.logits, truth.family, fit.label_smoothing)
-        matter = share_loss(outputs.surface, truth.surface) + share_loss(outputs.stranger, truth.stranger)
-        composed = composition_loss(outputs, truth.composition)
-        return named + fit.composition_weight * composed + fit.matter_weight * matter
-
-
-class MetricsFile(Callback):
-    """A row of RUN/metrics.csv for each epoch; a run that goes on appends."""
-
-    def __init__(self, path: Path, pieces: int) -> None:
-        self.path = path
-        self.pieces = pieces
-        self.started = time.perf_counter()
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
-        del trainer, pl_module
-        self.started = time.perf_counter()
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the epoch's row."""
-        if not trainer.is_global_zero:
-            return
-        seconds = time.perf_counter() - self.started
-        row: dict[str, float | int | str] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
-        for name in ("loss", "calibration_loss", "calibration_macro_f1"):
-            row[name] = f"{float(trainer.callback_metrics[name]):.5f}"
-        row["seconds"] = f"{seconds:.2f}"
-        row["pieces_per_s"] = f"{self.pieces / seconds:.0f}"
-        fresh = not self.path.exists()
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(row))
-            if fresh:
-                writer.writeheader()
-            writer.writerow(row)
-        del pl_module
 
 
 def trained_batches(run: Path) -> set[tuple[str, str]]:
@@ -394,17 +324,19 @@ def _before(start: Path, settings: Config, data: Sequence[Path], found: Survey, 
     return Before(weights, sorter, earlier, trained)
 
 
-def _fit(config: Config, tables: Tables, out: Path, before: Before | None) -> None:
+def _fit(config: Config, tables: Tables, out: Path, before: Before | None, accelerator: str) -> None:
     last = out / CHECKPOINT
     callbacks: list[Callback] = [
         ModelCheckpoint(dirpath=last.parent, filename=last.stem, enable_version_counter=False),
         MetricsFile(out / METRICS, tables.found.pieces["train"]),
     ]
+    if config.fit.patience:
+        callbacks.append(EarlyStopping("calibration_loss", patience=config.fit.patience))
     terminal = sys.stderr.isatty()
     if terminal:
         callbacks.append(RichProgressBar())
     trainer = Trainer(
-        accelerator="auto",
+        accelerator=accelerator,
         devices="auto",
         precision=config.fit.precision,
         max_epochs=config.fit.epochs,
@@ -421,7 +353,13 @@ def _fit(config: Config, tables: Tables, out: Path, before: Before | None) -> No
     fitting = Fitting(config)
     if before is not None:
         fitting.sorter.load_state_dict(before.sorter.state_dict())
-    trainer.fit(fitting, tables, ckpt_path=last if last.is_file() else None, weights_only=True)
+    try:
+        trainer.fit(fitting, tables, ckpt_path=last if last.is_file() else None, weights_only=True)
+    except (KeyboardInterrupt, SystemExit):
+        raise TrainingError(
+            f"interrupted: {out} keeps its {len(read_metrics(out / METRICS))} of {config.fit.epochs} epochs; "
+            "the same command goes on from there"
+        ) from None
 
 
 def _earlier(begun: Begun, config: Config) -> Earlier:
@@ -535,9 +473,10 @@ def _main() -> None:
     parser.add_argument("--data", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--from", type=Path, dest="start")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     told = parser.parse_args()
     try:
-        train(told.config, told.data, told.out, told.start)
+        train(told.config, told.data, told.out, told.start, told.device)
     except AlloysortError as error:
         sys.exit(f"alloysort: {error}")
 

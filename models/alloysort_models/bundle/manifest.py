@@ -20,6 +20,7 @@ and its outputs, for F families and E elements:
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,13 +159,21 @@ def load_bundle(path: Path) -> Bundle:
 
 
 def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
-    """Write a bundle's files and the manifest that holds their hashes; returns it as loaded back."""
-    path.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (path / name).write_bytes(content)
+    """Write a bundle's files and the manifest that holds their hashes; returns it as loaded back.
+
+    It is there whole or not at all; what lay there before is replaced.
+    """
     hashes = {name: _sha256(content) for name, content in files.items()}
     complete = manifest.model_copy(update={"files": hashes})
-    (path / MANIFEST).write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    part = path.resolve().with_name(f".{path.resolve().name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    for name, content in files.items():
+        (part / name).write_bytes(content)
+    (part / MANIFEST).write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    if path.exists():
+        shutil.rmtree(path)
+    part.rename(path)
     return load_bundle(path)
 
 
