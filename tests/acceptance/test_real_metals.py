@@ -41,14 +41,6 @@ def test_no_other_metal_is_accepted_as_aluminium(shared_data, element):
     assert answer["family"] not in ALUMINIUM
 
 
-TITANIUM = pytest.param(
-    "Ti",
-    marks=pytest.mark.xfail(
-        strict=True, reason="fourth-light: non-metal 0.53, other-metal 0.26: TiO2 whitens paint"
-    ),
-)
-
-
-@pytest.mark.parametrize("element", [TITANIUM if name == "Ti" else name for name in OTHERS])
+@pytest.mark.parametrize("element", OTHERS)
 def test_a_metal_without_a_family_is_other_metal(shared_data, element):
     assert classify(spectrum_of(shared_data, element))["family"] == "other-metal"

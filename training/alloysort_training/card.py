@@ -102,7 +102,10 @@ def _train_pieces(begun: Begun) -> str:
     if earlier is None:
         return f"{pieces:,}"
     if earlier["pieces"] is None:
-        return f"{pieces:,} pieces, beginning with a bundle (trained on SHA-256 `{earlier['data_sha256']}`)"
+        return (
+            f"{pieces:,} pieces, beginning with a bundle (trained on SHA-256 `{earlier['data_sha256']}`) that "
+            "does not say on how many, so on these and its"
+        )
     return (
         f"{pieces:,} pieces, beginning with what {earlier['epochs']} epochs on {earlier['pieces']:,} others "
         f"(SHA-256 `{earlier['data_sha256']}`) had taught it, so on {pieces + earlier['pieces']:,}"
