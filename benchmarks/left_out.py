@@ -14,7 +14,22 @@ instruments: `benchmarks/instrument_classes.py`.
 
 Seen with simulator and code of this commit:
 
-RESULTS
+    63 alloys of 10 families, 16,000 pieces; share named rightly where the alloy was seen, and where never:
+
+    all          n 796  ours 0.813 (0.782-0.845)  never 0.696 (0.660-0.733)  accepted 0.441, right 0.940
+    1xxx         n  64  ours 0.891 (0.818-0.966)  never 0.859 (0.785-0.938)  accepted 0.562, right 0.972
+    2xxx         n  75  ours 0.853 (0.770-0.929)  never 0.720 (0.620-0.816)  accepted 0.453, right 1.000
+    3xxx         n  83  ours 0.771 (0.667-0.867)  never 0.711 (0.602-0.812)  accepted 0.386, right 1.000
+    4xxx         n  83  ours 0.723 (0.624-0.813)  never 0.590 (0.474-0.708)  accepted 0.373, right 0.935
+    5xxx         n  79  ours 0.772 (0.675-0.863)  never 0.481 (0.378-0.584)  accepted 0.203, right 0.562
+    6xxx         n  75  ours 0.747 (0.642-0.846)  never 0.707 (0.600-0.813)  accepted 0.453, right 0.941
+    7xxx         n  79  ours 0.848 (0.771-0.920)  never 0.873 (0.798-0.941)  accepted 0.658, right 0.981
+    cast-AlSiCu  n  82  ours 0.915 (0.839-0.976)  never 0.866 (0.763-0.952)  accepted 0.610, right 1.000
+    cast-AlSiMg  n  85  ours 0.871 (0.792-0.937)  never 0.824 (0.739-0.894)  accepted 0.635, right 1.000
+    cast-AlSi    n  91  ours 0.758 (0.663-0.844)  never 0.396 (0.292-0.505)  accepted 0.132, right 0.333
+
+    all, LDA           0.634 (0.597-0.672)  never 0.492 (0.455-0.530)
+    all, kNN           0.391 (0.354-0.426)  never 0.256 (0.226-0.285)
 """
 
 from __future__ import annotations

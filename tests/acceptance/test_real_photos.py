@@ -1,9 +1,9 @@
 """Real photos of scrap through the command line and the running service, alone and with a real spectrum.
 
 What a picture alone says is worth little, and these tests claim no more. Seen with fifth-light on all 89
-photos of aluminium, copper and iron, in 19 blocks (views of one object): the likeliest of the three metals is
-right in 40 % of a block's photos (chance 33 %; iron 4 %); none is accepted as aluminium. Only ranking blocks by
-the probability of aluminium beats chance clearly: AUC 0.88.
+photos of aluminium, copper and iron, in 19 blocks (views of one object): the likeliest of the three metals
+is right in 40 % of a block's photos (chance 33 %; iron 4 %); none is accepted as aluminium. Only ranking
+blocks by the probability of aluminium beats chance clearly: AUC 0.88.
 """
 
 import csv

@@ -103,8 +103,8 @@ def _train_pieces(begun: Begun) -> str:
         return f"{pieces:,}"
     if earlier["pieces"] is None:
         return (
-            f"{pieces:,} pieces, beginning with a bundle (trained on SHA-256 `{earlier['data_sha256']}`) that "
-            "does not say on how many, so on these and its"
+            f"{pieces:,} pieces, beginning with a bundle (trained on SHA-256 "
+            f"`{earlier['data_sha256']}`) that does not say on how many, so on these and its"
         )
     return (
         f"{pieces:,} pieces, beginning with what {earlier['epochs']} epochs on {earlier['pieces']:,} others "
