@@ -171,6 +171,10 @@ def simulate(
     strangers: Annotated[
         float, typer.Option(help="Share of pieces of matter that no family describes.", min=0, max=1)
     ] = 0.0,
+    units: Annotated[
+        int,
+        typer.Option(help="Spectrometers in all; 1 is one plant's table, 0 one for every ten pieces.", min=0),
+    ] = 0,
     fixed: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Fix a condition, as defocus_mm=2.5; repeatable."),
@@ -182,7 +186,7 @@ def simulate(
     from alloysort_datasets.simulate import simulate as run
 
     conditions = dict(_condition(setting) for setting in fixed or ())
-    simulation = Simulation(pieces, seed, cast(Any, images), preset, mix, shots, strangers, conditions)
+    simulation = Simulation(pieces, seed, cast(Any, images), preset, mix, shots, strangers, units, conditions)
     with progress(Console(stderr=True)) as bar:
         task = bar.add_task("simulate", total=pieces)
         for done in run(out, simulation, workers or os.cpu_count() or 1):

@@ -55,6 +55,7 @@ class Simulation:
         shots: laser pulses a piece, in order: the first ones clean it.
         strangers: share of the pieces that are materials no family describes, see `alloys.strangers`; they
             carry the condition `stranger` 1, and those of the test split hold elements kept from the others.
+        units: spectrometers that the batches take turns on: 1 is a plant's table. 0: each batch its own.
         conditions: fixed ones by name, see `conditions.Conditions`; all else is as it would be without them.
 
     Raises:
@@ -68,12 +69,14 @@ class Simulation:
     mix: str = "balanced"
     shots: int = 8
     strangers: float = 0.0
+    units: int = 0
     conditions: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.pieces < 1 or self.shots < 1 or self.seed < 0:
+        if self.pieces < 1 or self.shots < 1 or self.seed < 0 or self.units < 0:
             raise TableError(
-                f"pieces {self.pieces} and shots {self.shots} must be 1 or more, seed {self.seed} 0 or more"
+                f"pieces {self.pieces} and shots {self.shots} must be 1 or more, seed {self.seed} and units "
+                f"{self.units} 0 or more"
             )
         if not 0 <= self.strangers <= 1:
             raise TableError(f"strangers {self.strangers:g} must be a share from 0 to 1")
@@ -131,14 +134,16 @@ def simulate(out: Path, simulation: Simulation, workers: int = 1) -> Iterator[in
             for job in jobs:
                 done += job.result()
                 yield done
-    units = (open_batch(simulation, batch).instrument for batch in range(simulation.batches))
+    numbers = range(min(simulation.units or simulation.batches, simulation.batches))
+    units = (open_batch(simulation, number).instrument for number in numbers)
     write_instruments(out, units)
 
 
 def open_batch(simulation: Simulation, batch: int) -> Spectrometer:
     """A batch's spectrometer."""
-    name = f"{simulation.preset}-{simulation.seed}-{batch:05d}"
-    return draw_spectrometer(simulation.preset, name, _stream(simulation, batch, _UNIT))
+    number = batch % simulation.units if simulation.units else batch
+    name = f"{simulation.preset}-{simulation.seed}-{number:05d}"
+    return draw_spectrometer(simulation.preset, name, _stream(simulation, number, _UNIT))
 
 
 def simulate_batch(simulation: Simulation, batch: int) -> Iterator[Piece]:

@@ -55,6 +55,13 @@ def test_a_batch_stands_on_one_side_of_the_split(tmp_path):
     assert {next(iter(splits)) for splits in sides.values()} == {"train", "calibration", "test"}
 
 
+def test_one_unit_sees_a_plants_whole_table(tmp_path):
+    list(simulate(tmp_path / "own", Simulation(12, seed=1, images="none", shots=1, units=1)))
+    (instrument,) = read_instruments(tmp_path / "own").values()
+    assert {piece.instrument for piece in read_pieces(tmp_path / "own")} - {None} == {instrument.name}
+    assert check_table(tmp_path / "own") == []
+
+
 def test_a_folder_of_another_simulation_is_refused(tmp_path):
     list(simulate(tmp_path / "t", Simulation(2, seed=1, images="none", shots=1)))
     with pytest.raises(TableError, match="another simulation"):

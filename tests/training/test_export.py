@@ -25,7 +25,7 @@ from alloysort_models.bundle.manifest import (
     load_bundle,
 )
 from alloysort_models.network.released import Calibration, Released, folded
-from alloysort_training.card import write_card
+from alloysort_training.card import Trained, write_card
 from alloysort_training.config import load_config
 from alloysort_training.evaluate import evaluate, open_session
 from alloysort_training.export import check_parity, export
@@ -144,7 +144,8 @@ def test_the_card_names_every_table_and_the_run_that_was_begun_with(
     begun, config, _ = load_run(run)
     begun["data"] = ["one", "two"]
     begun["started_from"] = Earlier(data_sha256="0" * 64, simulator=3, pieces=900, epochs=8)
-    card = write_card(bundle.manifest, config, begun, survey([table]), parameters=1, size=1)
+    trained = Trained(epochs=8, images=True, spectra=True)
+    card = write_card(bundle.manifest, config, begun, survey([table]), trained, parameters=1, size=1)
     assert "\nalloysort train CONFIG --data DIR --data DIR --out RUN --from EARLIER\n" in card
     plain = (bundle.path / CARD).read_text(encoding="utf-8")
     assert "\nalloysort train CONFIG --data DIR --out RUN\n" in plain
