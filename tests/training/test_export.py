@@ -13,7 +13,7 @@ import torch
 
 from alloysort_datasets.errors import TrainingError
 from alloysort_datasets.families import ELEMENTS, FAMILIES
-from alloysort_datasets.table.store import read_pieces
+from alloysort_datasets.table.store import read_instruments, read_pieces
 from alloysort_models.bundle.inputs import VIEWS
 from alloysort_models.bundle.manifest import (
     CARD,
@@ -26,10 +26,11 @@ from alloysort_models.bundle.manifest import (
 )
 from alloysort_models.network.released import Calibration, Released, folded
 from alloysort_training.card import Trained, write_card
-from alloysort_training.config import load_config
-from alloysort_training.evaluate import evaluate, open_session
+from alloysort_training.config import Config, Network, load_config
+from alloysort_training.evaluate import evaluate, feed, open_session
 from alloysort_training.export import check_parity, export
-from alloysort_training.prepare import prepare, survey
+from alloysort_training.prepare import prepare, prepare_pieces, survey
+from alloysort_training.released import reopen
 from alloysort_training.train import CACHE, METRICS, Earlier, load_run, train
 
 CONFIGS = Path(__file__).resolve().parents[2] / "training" / "configs"
@@ -238,3 +239,15 @@ def test_a_run_may_begin_with_a_bundle(
     )
     with pytest.raises(TrainingError, match="another grid or size"):
         train(wider, [more], tmp_path / "wider", bundle.path)
+
+
+def test_a_bundle_opens_again_as_the_network_it_was_made_of(bundle: Bundle, table: Path) -> None:
+    pieces = [piece for piece in read_pieces(table) if piece.split == "test"][:40]
+    config = Config(grid=bundle.grid, network=Network(image_size=bundle.manifest.image_size))
+    prepared = prepare_pieces(pieces, read_instruments(table), config)
+    rows = np.flatnonzero(prepared.present.any(axis=1))
+    inputs = feed(prepared, rows, "both")
+    with torch.no_grad():
+        again = reopen(bundle)(*map(torch.from_numpy, inputs.values()))
+    for ours, theirs in zip(again, open_session(bundle.model).run(list(OUTPUTS), inputs), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)

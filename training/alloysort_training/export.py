@@ -26,6 +26,7 @@ from alloysort_datasets.errors import TrainingError
 from alloysort_datasets.piece import Split
 from alloysort_models.bundle.inputs import VIEWS
 from alloysort_models.bundle.manifest import (
+    CALIBRATION,
     CARD,
     INPUTS,
     MODEL,
@@ -152,11 +153,12 @@ def export(
     }
     _require_better_than_chance(metrics, splits["test"])
     graphs = {MODEL: graph} | ({QUANTIZED: smaller} if shipped else {})
+    calibration = released.calibration.to_bytes()
     manifest = _manifest(called, config, begun, found, thresholds, metrics)
     trained = Trained(epochs, *(bool(splits["train"].present[:, sensor].any()) for sensor in (0, 1)))
     size = sum(p.numel() for p in sorter.parameters()), len(graph)
     card = write_card(manifest, config, begun, found, trained, *size)
-    return write_bundle(out, manifest, {**graphs, CARD: card.encode()})
+    return write_bundle(out, manifest, {**graphs, CALIBRATION: calibration, CARD: card.encode()})
 
 
 def _require_enough(fitted: Prepared, held_out: Prepared) -> None:

@@ -155,6 +155,23 @@ def prepare(folders: Sequence[Path], split: Split, found: Survey, config: Config
     return Prepared.open(folder)
 
 
+def prepare_pieces(
+    pieces: Sequence[Piece], instruments: Mapping[str, Instrument], config: Config
+) -> Prepared:
+    """A few pieces as the network takes them, in memory; batches are numbered as they come.
+
+    Raises:
+        DataError: a piece's spectrum or picture cannot be used; the message names the piece.
+    """
+    shapes = _shapes(len(pieces), config)
+    into = Prepared(**{name: np.zeros(shape, kind) for name, (shape, kind) in shapes.items()})
+    numbers: dict[tuple[str, str], int] = {}
+    for row, piece in enumerate(pieces):
+        numbers.setdefault((piece.source, piece.batch), len(numbers))
+        _fill_piece(piece, instruments, numbers, config, np.random.default_rng((config.seed, row)), row, into)
+    return into
+
+
 def to_half(spectrum: NDArray[np.float32], coverage: NDArray[np.float32]) -> NDArray[np.float16]:
     """(K, C) counts as kept: float16, in every view the lowest seen channel at 0, the highest at PEAK.
 
@@ -182,8 +199,14 @@ def _key(found: Survey, config: Config) -> str:
 
 def _make_blank(folder: Path, count: int, config: Config) -> None:
     """The maps of a split, all zero."""
+    for name, (shape, kind) in _shapes(count, config).items():
+        np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=kind, shape=shape)
+
+
+def _shapes(count: int, config: Config) -> dict[str, tuple[tuple[int, ...], type[np.generic]]]:
+    """Shape and type of each array of `Prepared`."""
     size, channels, variants = config.network.image_size, config.grid.channels, config.preparation.variants
-    shapes: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
+    return {
         "images": ((count, size, size, 3), np.uint8),
         "spectra": ((count, variants, VIEWS, channels), np.float16),
         "coverage": ((count, channels // 8), np.uint8),
@@ -196,8 +219,6 @@ def _make_blank(folder: Path, count: int, config: Config) -> None:
         "layer": ((count,), np.int8),
         "line_over_noise": ((count,), np.float32),
     }
-    for name, (shape, kind) in shapes.items():
-        np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=kind, shape=shape)
 
 
 class _Part(NamedTuple):
@@ -226,13 +247,8 @@ def _fill_part(part: _Part) -> None:
     into = Prepared.open(part.into, mode="r+")
     instruments = _instruments(part.path.parent)
     for row, piece in enumerate(read_piece_file(part.path, split=part.split), part.first):
-        _fill_labels(piece, part.numbers, row, into)
-        _fill_image(piece, part.config.network.image_size, row, into)
         rng = np.random.default_rng((part.config.seed, SPLITS.index(part.split), row))
-        try:
-            _fill_spectrum(piece, instruments, part.config.grid, rng, row, into)
-        except SpectrumError as error:
-            raise SpectrumError(f"piece {piece.piece_id!r}: {error}") from None
+        _fill_piece(piece, instruments, part.numbers, part.config, rng, row, into)
     for field in fields(into):
         getattr(into, field.name).flush()
 
@@ -241,6 +257,18 @@ def _fill_part(part: _Part) -> None:
 def _instruments(folder: Path) -> dict[str, Instrument]:
     """Read once by each process that prepares the files of a folder."""
     return read_instruments(folder)
+
+
+def _fill_piece(
+    piece: Piece, instruments: Mapping[str, Instrument], numbers: Mapping[tuple[str, str], int],
+    config: Config, rng: np.random.Generator, row: int, into: Prepared,
+) -> None:  # fmt: skip
+    _fill_labels(piece, numbers, row, into)
+    _fill_image(piece, config.network.image_size, row, into)
+    try:
+        _fill_spectrum(piece, instruments, config.grid, rng, row, into)
+    except SpectrumError as error:
+        raise SpectrumError(f"piece {piece.piece_id!r}: {error}") from None
 
 
 def _fill_labels(piece: Piece, numbers: Mapping[tuple[str, str], int], row: int, into: Prepared) -> None:

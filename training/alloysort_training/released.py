@@ -11,7 +11,9 @@ import onnx
 import torch
 from torch import Tensor
 
-from alloysort_models.bundle.manifest import MANIFEST
+from alloysort_datasets.errors import BundleError
+from alloysort_models.bundle.manifest import CALIBRATION, MANIFEST, Bundle
+from alloysort_models.network.released import Calibration, Released
 from alloysort_models.network.sorter import Sorter
 from alloysort_models.network.unfold import unfold
 from alloysort_training.calibrate import PRESENT
@@ -19,6 +21,7 @@ from alloysort_training.config import Config
 from alloysort_training.prepared import Prepared
 
 LOOKED_AT: Final = 2048  # pieces that the norms are set by
+HIDDEN_FEATURES: Final = 128  # of a network of width 1
 _BATCH: Final = 256
 _PREFIX: Final = "sorter."
 
@@ -37,6 +40,25 @@ def begin_with(weights: Mapping[str, Tensor], config: Config, fitted: Prepared) 
     sorter = Sorter(config.grid.channels, config.network.image_size, config.network.width)
     unfold(sorter, weights, _looks(fitted))
     return sorter.eval()
+
+
+def reopen(bundle: Bundle) -> Released:
+    """The network that a bundle's graph was made of, calibrated; its norms are in the weights already.
+
+    Raises:
+        BundleError: the bundle was written before bundles carried their calibration, or is of other networks.
+    """
+    if CALIBRATION not in bundle.manifest.files:
+        raise BundleError(f"{bundle.path}: holds no {CALIBRATION}: export its run anew")
+    weights = graph_weights(bundle.model)
+    try:
+        calibration = Calibration.from_bytes((bundle.path / CALIBRATION).read_bytes())
+        width = len(weights["trunk.0.bias"]) / HIDDEN_FEATURES
+        sorter = Sorter(bundle.grid.channels, bundle.manifest.image_size, width)
+        unfold(sorter, weights, ())
+    except (KeyError, ValueError) as error:
+        raise BundleError(f"{bundle.path}: its network is none of this version's: {error}") from None
+    return Released(sorter, calibration).eval()
 
 
 def graph_weights(model: Path) -> dict[str, Tensor]:

@@ -142,6 +142,7 @@ class FittedPlasma:
         similarity: correlation of the square roots of measured and simulated lines; noise has about 0.1.
         baseline_counts: (channels,) the measured continuum.
         simulated_counts: (channels,) that continuum plus the simulated lines at the fitted efficiency.
+        efficiency: (channels,) counts for the plasma's light, in units of each fit's own.
         saturated: (channels,) true where the detector was full and nothing was compared.
     """
 
@@ -151,6 +152,7 @@ class FittedPlasma:
     similarity: float
     baseline_counts: Floats
     simulated_counts: Floats
+    efficiency: Floats
     saturated: NDArray[np.bool_]
 
     def true_nm(self, wavelength_nm: Floats) -> Floats:
@@ -351,10 +353,14 @@ def _require_spectrum(wavelength_nm: Floats, counts: Floats, resolution_nm: floa
         raise SpectrumError(f"resolution {resolution_nm} nm must be more than 0, less than {MIN_SPAN_NM}")
 
 
+def detector_bounds_nm(wavelength_nm: Floats) -> list[float]:
+    """Where the first detector begins, where another takes over, and where the last one ends."""
+    return [float(wavelength_nm[0]), *_stitches(wavelength_nm), float(wavelength_nm[-1])]
+
+
 def _detectors(wavelength_nm: Floats, resolution_nm: float | None) -> tuple[Detector, ...]:
     axis = _axis()
-    bounds = np.array([wavelength_nm[0], *_stitches(wavelength_nm), wavelength_nm[-1]])
-    points = np.clip(np.searchsorted(axis, bounds), 0, len(axis))
+    points = np.clip(np.searchsorted(axis, detector_bounds_nm(wavelength_nm)), 0, len(axis))
     return tuple(
         (int(lo), int(hi), resolution_nm or CHANNELS_A_LINE * _pitch(wavelength_nm, axis[lo], axis[hi - 1]))
         for lo, hi in pairwise(points)
@@ -551,7 +557,8 @@ def _refine(measured: _Measured, composition: Composition, start: Plume) -> Fitt
     plume = _search(lambda plume: _evaluate(measured, composition, plume)[0], start)
     similarity, gains, lines = _evaluate(measured, composition, plume)
     axis, nm = _axis(), measured.wavelength_nm
-    light = np.interp(nm, axis, (gains @ measured.hats * lines) ** 2)
+    response = gains @ measured.hats
+    light = np.interp(nm, axis, (response * lines) ** 2)
     baseline = np.interp(nm, axis, measured.baseline)
     return FittedPlasma(
         dict(composition),
@@ -560,6 +567,7 @@ def _refine(measured: _Measured, composition: Composition, start: Plume) -> Fitt
         similarity,
         baseline,
         baseline + light,
+        np.interp(nm, axis, response**2),
         measured.saturated,
     )
 

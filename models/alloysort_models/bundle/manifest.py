@@ -1,7 +1,8 @@
 """The bundle, a released model: `model.onnx`, `bundle.json` and `MODEL_CARD.md` in one folder. No torch here.
 
-`model.int8.onnx`, where it is there, is the same graph in 8-bit integers, for CPUs. The graph's inputs, for N
-pieces on a grid of C channels and images of H x H pixels:
+`model.int8.onnx`, where it is there, is the same graph in 8-bit integers, for CPUs. `calibration.npz` holds
+what was fitted after training, which the graph holds too, but not by name: `adapt` begins with it. The
+graph's inputs, for N pieces on a grid of C channels and images of H x H pixels:
 
     image     uint8   (N, H, H, 3)  RGB
     spectrum  float32 (N, K, C)     K views of the shots, detector counts, see `inputs.prepare_spectrum`
@@ -36,6 +37,7 @@ SCHEMA_VERSION: Final = 2
 FRONT_END_VERSION: Final = 2  # raise it when `inputs` would make other features of the same piece
 MODEL: Final = "model.onnx"
 QUANTIZED: Final = "model.int8.onnx"
+CALIBRATION: Final = "calibration.npz"
 MANIFEST: Final = "bundle.json"
 CARD: Final = "MODEL_CARD.md"
 INPUTS: Final = ("image", "spectrum", "coverage", "present")

@@ -7,9 +7,11 @@ image only, spectrum only, both.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+import io
+from dataclasses import dataclass, fields
 from typing import Final, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
@@ -56,6 +58,25 @@ class Calibration:
             strangeness=torch.zeros(patterns, 2),
         )
 
+    def to_bytes(self) -> bytes:
+        """As a bundle's `calibration.npz`."""
+        file = io.BytesIO()
+        np.savez(file, **{field.name: getattr(self, field.name).numpy() for field in fields(self)})
+        return file.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Calibration:
+        """Of a bundle's `calibration.npz`.
+
+        Raises:
+            ValueError: it holds something else.
+        """
+        with np.load(io.BytesIO(content)) as arrays:
+            names = [field.name for field in fields(cls)]
+            if sorted(arrays) != sorted(names):
+                raise ValueError(f"holds {', '.join(sorted(arrays))}, not {', '.join(sorted(names))}")
+            return cls(**{name: torch.from_numpy(arrays[name]) for name in names})
+
 
 class Released(nn.Module):
     """A trained `Sorter` and its calibration; in and out as `bundle.manifest` says."""
@@ -72,6 +93,11 @@ class Released(nn.Module):
         self.sorter = sorter
         for name, values in vars(calibration).items():
             self.register_buffer(name, values.to(torch.float32))
+
+    @property
+    def calibration(self) -> Calibration:
+        """As it was given."""
+        return Calibration(**{field.name: getattr(self, field.name).clone() for field in fields(Calibration)})
 
     def forward(
         self, image: Tensor, spectrum: Tensor, coverage: Tensor, present: Tensor

@@ -170,10 +170,10 @@ def rivals(told: Mapping[str, Any], rows: Sequence[str]) -> str:
         scores = [told[name]["macro_f1"], *(told[name]["perturbations"][row]["macro_f1"] for row in rows)]
         at = np.arange(len(groups)) + (place - (len(names) - 1) / 2) * width
         axes.bar(at, [score["value"] or 0.0 for score in scores], width * 0.92, color=colour, label=name)
-    axes.set_xticks(range(len(groups)), groups)
+    axes.set_xticks(range(len(groups)), [group.replace(" ", "\n", 1) for group in groups])
     axes.set(ylim=(0, 1), ylabel="macro-F1, spectrum alone")
     axes.grid(visible=False, axis="x")
-    axes.legend(fontsize=7.5, ncols=2, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes.legend(fontsize=7.5, ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return drawn(figure)
 
 
