@@ -214,6 +214,28 @@ def export(
     typer.echo(f"its card: {bundle.path / CARD}")
 
 
+@app.command()
+def adapt(
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle to begin with.")],
+    data: Annotated[
+        list[Path], typer.Option(help="Piece table of reference pieces; may be given several times.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the bundle to write.")],
+    name: Annotated[str | None, typer.Option(help="Name of the bundle; the folder's if absent.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what lies at --out.")] = False,
+) -> None:
+    """Fit a bundle to one plant's instrument with a few labelled pieces; refuses where that helps nothing."""
+    from alloysort_models.bundle.manifest import CARD
+    from alloysort_training.adapt import adapt as run_adapt
+    from alloysort_training.change import Change
+
+    def tell(change: Change) -> None:
+        typer.echo("\n".join(change.lines()))
+
+    written = run_adapt(bundle, data, out, name, overwrite, tell)
+    typer.echo(f"{written.path}: {', '.join(written.manifest.files)}; its card: {written.path / CARD}")
+
+
 def _show(answer: Answer) -> None:
     from rich.console import Console
 

@@ -10,12 +10,12 @@ elements of aluminium alloys.
 
 Seen with simulator and code of this commit:
 
-    random         bare n  214  macro-F1 0.908 (0.843-0.947)  accepted 0.678  right 0.979  within 90 % 0.880
-    compact        bare n  211  macro-F1 0.901 (0.836-0.941)  accepted 0.701  right 1.000  within 90 % 0.883
-    three-channel  bare n  215  macro-F1 0.887 (0.825-0.926)  accepted 0.698  right 0.980  within 90 % 0.847
-    broadband      bare n  215  macro-F1 0.870 (0.800-0.919)  accepted 0.595  right 0.992  within 90 % 0.844
-    echelle        bare n  215  macro-F1 0.833 (0.768-0.887)  accepted 0.614  right 0.992  within 90 % 0.823
-    mini           bare n  213  macro-F1 0.920 (0.855-0.964)  accepted 0.718  right 1.000  within 90 % 0.884
+    random         bare n  214  macro-F1 0.922 (0.862-0.956)  accepted 0.743  right 0.987  within 90 % 0.881
+    compact        bare n  211  macro-F1 0.897 (0.835-0.933)  accepted 0.758  right 1.000  within 90 % 0.888
+    three-channel  bare n  215  macro-F1 0.899 (0.843-0.934)  accepted 0.735  right 0.975  within 90 % 0.856
+    broadband      bare n  215  macro-F1 0.872 (0.803-0.927)  accepted 0.702  right 0.987  within 90 % 0.856
+    echelle        bare n  215  macro-F1 0.820 (0.757-0.870)  accepted 0.735  right 0.981  within 90 % 0.849
+    mini           bare n  213  macro-F1 0.918 (0.854-0.962)  accepted 0.789  right 0.994  within 90 % 0.877
 """
 
 from __future__ import annotations

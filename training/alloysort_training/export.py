@@ -121,9 +121,7 @@ def export(
             too few, it names test pieces no better than chance, or onnxruntime and torch disagree.
     """
     allowed = allowed or Allowed()
-    if not allowed.overwrite and out.exists() and any(out.iterdir()):
-        raise TrainingError(f"{out}: is not empty: name another --out, or --overwrite")
-    called = _checked_name(out.resolve().name if name is None else name)
+    called = claimed_name(out, name, allowed)
     begun, config, sorter = load_run(run)
     epochs = len(read_metrics(run / METRICS))
     if epochs < config.fit.epochs and not config.fit.patience and not allowed.unfinished:
@@ -332,10 +330,18 @@ def _same_data(run: Path, begun: Begun, tables: Sequence[Path]) -> Survey:
     return found
 
 
-def _checked_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise TrainingError(f"a model's name is lower-case letters, digits, '.', '_' and '-', not {name!r}")
-    return name
+def claimed_name(out: Path, name: str | None, allowed: Allowed) -> str:
+    """The name of a bundle that is to lie in a folder: by default the folder's.
+
+    Raises:
+        TrainingError: something lies there and may not be replaced, or a model cannot be called so.
+    """
+    if not allowed.overwrite and out.exists() and any(out.iterdir()):
+        raise TrainingError(f"{out}: is not empty: name another --out, or --overwrite")
+    called = out.resolve().name if name is None else name
+    if not _NAME.fullmatch(called):
+        raise TrainingError(f"a model's name is lower-case letters, digits, '.', '_' and '-', not {called!r}")
+    return called
 
 
 @contextlib.contextmanager

@@ -78,6 +78,17 @@ class Thresholds(BaseModel):
     novelty: float
 
 
+class Adapted(BaseModel):
+    """What a bundle was adapted from, and to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    bundle: str
+    bundle_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    data_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    pieces: int
+    instrument: str
+
+
 class Manifest(BaseModel):
     """What `bundle.json` says."""
 
@@ -100,6 +111,7 @@ class Manifest(BaseModel):
     measured_on_sha256: str | None = Field(
         default=None, description="of the tables that calibrated and measured it; null: the training data"
     )
+    adapted: Adapted | None = Field(default=None, description="to one plant's instrument; null: to none")
     metrics: dict[str, Any] = Field(default_factory=dict)
     files: dict[str, str] = Field(
         default_factory=dict, description="SHA-256 of each file beside the manifest"
