@@ -216,23 +216,26 @@ def export(
 
 @app.command()
 def adapt(
-    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle to begin with.")],
     data: Annotated[
         list[Path], typer.Option(help="Piece table of reference pieces; may be given several times.")
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder of the bundle to write.")],
+    bundle: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of the bundle to begin with; the newest shipped one if absent."),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the bundle; the folder's if absent.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what lies at --out.")] = False,
 ) -> None:
     """Fit a bundle to one plant's instrument with a few labelled pieces; refuses where that helps nothing."""
-    from alloysort_models.bundle.manifest import CARD
+    from alloysort_models.bundle.manifest import CARD, newest_released
     from alloysort_training.adapt import adapt as run_adapt
     from alloysort_training.change import Change
 
     def tell(change: Change) -> None:
         typer.echo("\n".join(change.lines()))
 
-    written = run_adapt(bundle, data, out, name, overwrite, tell)
+    written = run_adapt(bundle or newest_released(), data, out, name, overwrite, tell)
     typer.echo(f"{written.path}: {', '.join(written.manifest.files)}; its card: {written.path / CARD}")
 
 

@@ -14,6 +14,7 @@ from alloysort_datasets.families import FAMILIES
 from alloysort_datasets.piece import Instrument, Piece, Split
 from alloysort_datasets.readers.picture import encode_jpeg
 from alloysort_datasets.table.store import write_pieces
+from alloysort_models.bundle.manifest import Bundle
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # these tests are about one CPU, bit for bit
 
@@ -87,3 +88,11 @@ def run(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     train(CONFIGS / "tiny.toml", [table], folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """That run's bundle."""
+    from alloysort_training.export import export
+
+    return export(run, tmp_path_factory.mktemp("bundles") / "toy-1")

@@ -38,13 +38,6 @@ CONFIGS = Path(__file__).resolve().parents[2] / "training" / "configs"
 pytestmark = pytest.mark.xdist_group("training")
 
 
-@pytest.fixture(scope="module")
-def bundle(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    folder = tmp_path_factory.mktemp("bundles") / "toy-1"
-    export(run, folder, None)
-    return load_bundle(folder)
-
-
 def test_the_graph_has_the_bundles_inputs_and_outputs(bundle: Bundle) -> None:
     session = open_session(bundle.model)
     assert tuple(value.name for value in session.get_inputs()) == INPUTS

@@ -50,6 +50,7 @@ FEWEST: Final = 10  # reference pieces: fewer tell nothing that a fold could che
 FOLDS: Final = 5
 SURE: Final = 0.9  # share of draws of pieces in which the left-out ones must be judged better
 TEMPERATURE_SPREAD: Final = 0.2  # of the prior of its natural logarithm
+MOST_DOUBTED: Final = 0.5  # of the labels: beyond, something else is wrong than the instrument
 NOVEL: Final = 0.1  # share of reference pieces that may stay novel: they may be mislabelled too
 VARIANTS: Final = 4  # of each piece's shots
 LOOKED_AT: Final = 40  # spectra that the wavelength error is taken from
@@ -78,8 +79,8 @@ def adapt(
         The new bundle, as loaded back.
 
     Raises:
-        TrainingError: too few pieces, of one family, or of several instruments; they are judged no better
-            afterwards; or something lies at `out`.
+        TrainingError: too few pieces, of one family, or of several instruments; most labels are not believed;
+            they are judged no better afterwards; or something lies at `out`.
         DataError: a piece cannot be used.
         BundleError: the bundle cannot be opened again.
     """
@@ -94,6 +95,11 @@ def adapt(
     judged = _judged(released, looks, _folds(prepared.batch))
     change = _change(judged, pieces, prepared.batch, _look_at(pieces, instrument))
     told(change)
+    if len(change.doubts) > MOST_DOUBTED * len(pieces):
+        raise TrainingError(
+            f"{len(change.doubts)} of {len(pieces)} labels are not believed: are the labels those of these "
+            f"pieces, and the wavelengths of {instrument.name!r} right?"
+        )
     if change.sure < SURE:
         raise TrainingError(
             f"these {len(pieces)} pieces make {bundle.manifest.name} no better for certain (left-out pieces "
