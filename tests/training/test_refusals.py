@@ -79,7 +79,9 @@ def test_two_pieces_train_and_photographs_alone_say_so_on_the_card(
     two = [p for p in by_split["train"] if p.family][:2]
     assert train(config, [write_table([*two, *by_split["calibration"]])], tmp_path / "two").pieces == 2
     photos = write_table([*by_split["train"][:300], *by_split["calibration"], *by_split["test"]], "photos")
-    train(config, [photos], tmp_path / "run")
+    longer = tmp_path / "longer.toml"
+    longer.write_text(config.read_text(encoding="utf-8").replace("epochs = 2", "epochs = 8"), "utf-8")
+    train(longer, [photos], tmp_path / "run")
     bundle = export(tmp_path / "run", tmp_path / "bundle")
     assert "No training piece had a spectrum" in (bundle.path / CARD).read_text(encoding="utf-8")
     assert set(bundle.manifest.metrics) == {"image", "parity", "int8"}

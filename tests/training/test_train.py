@@ -3,23 +3,27 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from alloysort_datasets.errors import TrainingError
+from alloysort_datasets.families import FAMILIES
 from alloysort_datasets.piece import Piece
 from alloysort_datasets.table.layers import LAYERS, NON_METAL
 from alloysort_datasets.table.store import read_pieces
 from alloysort_models.network.unfold import folded_weights
+from alloysort_training.calibrate import ask
 from alloysort_training.fitting import Truth
-from alloysort_training.prepare import survey
+from alloysort_training.prepare import prepare, survey
 from alloysort_training.prepared import Batch
-from alloysort_training.train import CHECKPOINT, METRICS, load_run, train, trained_batches
+from alloysort_training.train import CHECKPOINT, METRICS, _weights, load_run, train, trained_batches
 
 pytestmark = pytest.mark.xdist_group("training")
 CONFIGS = Path(__file__).resolve().parents[2] / "training" / "configs"
@@ -233,3 +237,54 @@ def test_a_run_may_keep_some_of_what_it_began_with(
     torch.testing.assert_close(weights[0.5], (weights[0.0] + start) / 2)
     torch.testing.assert_close(weights[0.999], start, rtol=1e-2, atol=1e-3)
     assert (weights[0.0] - start).abs().max() > 0.01
+
+
+def few_families(table: Path, families: tuple[str, ...]) -> list[Piece]:
+    return [piece for piece in read_pieces(table) if piece.split != "test" and piece.family in families]
+
+
+def of_epochs(epochs: int, folder: Path, more: str = "") -> Path:
+    config = folder / f"{epochs}.toml"
+    text = TINY.read_text(encoding="utf-8").replace("epochs = 8", f"epochs = {epochs}")
+    config.write_text(text.replace("learning_rate = 1e-2", "learning_rate = 1e-3") + more, encoding="utf-8")
+    return config
+
+
+def test_uneven_families_are_named_and_weighed(
+    table: Path, tmp_path: Path, write_table: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    pieces = few_families(table, ("1xxx", "5xxx"))
+    rare = [piece for piece in pieces if piece.family == "5xxx"][:8]
+    common = [piece for piece in pieces if piece.family == "1xxx"]
+    own = write_table([*common, *rare])
+    with caplog.at_level(logging.WARNING, logger="alloysort"):
+        train(of_epochs(1, tmp_path), [own], tmp_path / "run")
+    said = r"uneven: \d+ training pieces of 1xxx, \d of 5xxx: a piece of these weighs 0\.\d+ and "
+    assert re.search(said, caplog.text)
+
+
+def test_a_familys_weight_is_the_root_of_how_rare_it_is() -> None:
+    found = _weights({"1xxx": 90, "5xxx": 10}, 0.5)
+    assert found == pytest.approx({"1xxx": (50 / 90) ** 0.5, "5xxx": (50 / 10) ** 0.5})
+    assert _weights({"1xxx": 30, "5xxx": 10}, 0.5) == {"1xxx": 1.0, "5xxx": 1.0}
+    assert _weights({"1xxx": 90, "5xxx": 10}, 0.0) == {"1xxx": 1.0, "5xxx": 1.0}
+
+
+@pytest.mark.parametrize(("absent", "named"), [("kept", True), ("forgotten", False)])
+def test_families_without_a_piece_stay_or_go_as_told(
+    absent: str, named: bool, run: Path, table: Path, tmp_path: Path, write_table: Callable[..., Path],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    present = ("1xxx", "5xxx", "6xxx")
+    pieces = [replace(piece, batch=f"own {piece.batch}") for piece in few_families(table, present)]
+    config = of_epochs(12, tmp_path, f'absent = "{absent}"\n')
+    with caplog.at_level(logging.WARNING, logger="alloysort"):
+        train(config, [write_table(pieces)], tmp_path / "run", run)
+    said = f"they stay as {run} has them" if named else "the network will never name them"
+    assert said in caplog.text
+    held_out = prepare([table], "test", survey([table]), load_run(run)[1], tmp_path / "cache")
+    answers = ask(load_run(tmp_path / "run")[2], held_out, "both", np.array([0]))
+    others = ~torch.isin(answers.family, torch.tensor([FAMILIES.index(name) for name in present]))
+    others &= answers.family >= 0
+    right = (answers.logits.argmax(dim=1) == answers.family)[others].float().mean()
+    assert (right > 0.7) if named else (right == 0.0)

@@ -88,6 +88,10 @@ class Fit(_Section):
         patience: epochs without a lower calibration loss after which it stops early; 0: never.
         kept: share of the weights that a run begins with in the weights it ends with. A half keeps what fewer
             new pieces would make it forget (Wortsman et al. 2022, arXiv 2109.01903).
+        balance: where the commonest family has over three times the training pieces of the rarest, a family's
+            loss weighs (mean number of pieces / its own) to this power; 0: every piece weighs alike.
+        absent: families without a training piece, where a run begins with another: `kept` as they are there,
+            for nothing is asked about them, or `forgotten`, never to be named. Without a beginning they are.
         precision: bf16-mixed is for GPUs; on a CPU it gains nothing once convolutions are channels-last.
     """
 
@@ -104,6 +108,8 @@ class Fit(_Section):
     gradient_norm: Positive = 2.0
     patience: Annotated[int, Field(ge=0)] = 0
     kept: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    balance: Fraction = 0.5
+    absent: Literal["kept", "forgotten"] = "kept"
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
 
 

@@ -13,13 +13,18 @@ from alloysort_models.network.sorter import Outputs, composition_target
 BETA: Final = 0.5  # 0: plain likelihood, which gives up on what is hard; 1: mean squared error
 
 
-def family_loss(logits: Tensor, family: Tensor, label_smoothing: float) -> Tensor:
-    """Cross entropy over the (B,) known families (not -1); 0 when none is known."""
+def family_loss(
+    logits: Tensor, family: Tensor, label_smoothing: float, weight: Tensor | None = None
+) -> Tensor:
+    """Cross entropy over the (B,) known families (not -1), weighed by (F,) of each; 0 when none is known."""
     known = family >= 0
     summed = functional.cross_entropy(
-        logits, family, ignore_index=-1, label_smoothing=label_smoothing, reduction="sum"
+        logits, family, weight, ignore_index=-1, label_smoothing=label_smoothing, reduction="sum"
     )
-    return summed / known.sum().clamp(min=1)
+    if weight is None:
+        return summed / known.sum().clamp(min=1)
+    weights = torch.where(known, weight[family.clamp(min=0)], 0.0).sum()
+    return summed / weights.clamp(min=1e-6)
 
 
 def share_loss(logits: Tensor, share: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from alloysort_datasets.errors import SpectrumError, TrainingError
@@ -145,13 +146,15 @@ def prepare(folders: Sequence[Path], split: Split, found: Survey, config: Config
     require_splits(found, folders, split)
     count = found.pieces[split]
     folder = cache / _key(found, config) / split
-    if not (folder / _DONE).is_file():
-        shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed while preparing
-        folder.mkdir(parents=True)
-        _make_blank(folder, count, config)
-        _instruments.cache_clear()  # a table may have been written anew
-        _fill(folders, split, found, config, folder)
-        (folder / _DONE).write_text(json.dumps({"pieces": count}) + "\n", encoding="utf-8")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):  # torchrun's processes prepare the same
+        if not (folder / _DONE).is_file():
+            shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed while preparing
+            folder.mkdir()
+            _make_blank(folder, count, config)
+            _instruments.cache_clear()  # a table may have been written anew
+            _fill(folders, split, found, config, folder)
+            (folder / _DONE).write_text(json.dumps({"pieces": count}) + "\n", encoding="utf-8")
     return Prepared.open(folder)
 
 

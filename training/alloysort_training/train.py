@@ -18,10 +18,11 @@ import contextlib
 import csv
 import json
 import logging
+import os
 import platform
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, TypedDict
@@ -42,7 +43,7 @@ from alloysort_models.bundle.manifest import FRONT_END_VERSION, Bundle, load_bun
 from alloysort_models.network.sorter import Sorter
 from alloysort_models.network.unfold import folded_weights, unfold
 from alloysort_training.config import Config, load_config
-from alloysort_training.fitting import Fitting
+from alloysort_training.fitting import Asked, Fitting
 from alloysort_training.prepare import Survey, prepare, require_splits, survey
 from alloysort_training.prepared import Batch, InOrder, Prepared, Resident, Shuffled, loader
 from alloysort_training.released import begin_with, graph_weights, is_bundle
@@ -51,6 +52,8 @@ from alloysort_training.watch import MetricsFile, draw_curves, read_metrics
 CONFIG: Final = "config.json"
 TRAINED: Final = "trained.csv"  # source and batch of every piece of the training split
 CACHE: Final = "cache"
+NEVER: Final = -30.0  # logit of a family that is not to be named
+UNEVEN: Final = 3.0  # times the pieces of the rarest family that the commonest may have and nothing is said
 METRICS: Final = "metrics.csv"
 CURVES: Final = "curves.svg"
 START: Final = "start.pt"  # folded weights that the run began with, where it began with any
@@ -79,6 +82,7 @@ class Begun(TypedDict):
     data_sha256: str
     sources: list[str]
     pieces: dict[str, int]
+    families: list[str] | None  # of the training pieces; None in runs of before they were noted
     simulator: int | None
     front_end: int
     machine: str
@@ -131,13 +135,13 @@ def train(
     found = survey(data)
     require_splits(found, data, "train", "calibration")
     _require_something_to_tell_apart(found)
-    _warn_of_absent_families(found)
+    asked = _asked(found, settings, start)
     out.mkdir(parents=True, exist_ok=True)
     before = None if start is None else _before(start, settings, data, found, out / CACHE)
     _begin(out, settings, data, found, before)
     tables = Tables(data, found, settings, out / CACHE)
     with _quiet():
-        _fit(settings, tables, out, before, accelerator)
+        _fit(settings, tables, out, before, asked, accelerator)
     return _learned(settings, tables, out)
 
 
@@ -173,7 +177,8 @@ def _learned(config: Config, tables: Tables, out: Path) -> Learned:
     chance = macro_f1_of_one(
         tables.calibration_families(), FAMILIES.index(max(families, key=families.__getitem__))
     )
-    draw_curves(rows, out / CURVES, chance)
+    if _is_first():
+        draw_curves(rows, out / CURVES, chance)
     return Learned(
         pieces=tables.found.pieces["train"],
         families=len(families),
@@ -218,7 +223,17 @@ def load_run(run: Path) -> tuple[Begun, Config, Sorter]:
     sorter = fitting.sorter.eval()
     if begun["started_from"] is not None and config.fit.kept:
         _keep(sorter, torch.load(run / START, map_location="cpu", weights_only=True), config.fit.kept)
+    if begun["families"] is not None and (begun["started_from"] is None or config.fit.absent == "forgotten"):
+        _forget(sorter, [family for family in FAMILIES if family not in begun["families"]])
     return begun, config, sorter
+
+
+@torch.no_grad()
+def _forget(sorter: Sorter, absent: Sequence[str]) -> None:
+    """Families without a training piece are never named: learning others alone would not see to that."""
+    rows = [FAMILIES.index(family) for family in absent]
+    sorter.family.weight[rows] = 0.0
+    sorter.family.bias[rows] = NEVER
 
 
 def _keep(sorter: Sorter, start: dict[str, Tensor], kept: float) -> None:
@@ -324,7 +339,9 @@ def _before(start: Path, settings: Config, data: Sequence[Path], found: Survey, 
     return Before(weights, sorter, earlier, trained)
 
 
-def _fit(config: Config, tables: Tables, out: Path, before: Before | None, accelerator: str) -> None:
+def _fit(
+    config: Config, tables: Tables, out: Path, before: Before | None, asked: Asked, accelerator: str
+) -> None:
     last = out / CHECKPOINT
     callbacks: list[Callback] = [
         ModelCheckpoint(dirpath=last.parent, filename=last.stem, enable_version_counter=False),
@@ -337,7 +354,7 @@ def _fit(config: Config, tables: Tables, out: Path, before: Before | None, accel
         callbacks.append(RichProgressBar())
     trainer = Trainer(
         accelerator=accelerator,
-        devices="auto",
+        **_shared_out(),
         precision=config.fit.precision,
         max_epochs=config.fit.epochs,
         gradient_clip_val=config.fit.gradient_norm,
@@ -350,7 +367,7 @@ def _fit(config: Config, tables: Tables, out: Path, before: Before | None, accel
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
-    fitting = Fitting(config)
+    fitting = Fitting(config, asked)
     if before is not None:
         fitting.sorter.load_state_dict(before.sorter.state_dict())
     try:
@@ -360,6 +377,19 @@ def _fit(config: Config, tables: Tables, out: Path, before: Before | None, accel
             f"interrupted: {out} keeps its {len(read_metrics(out / METRICS))} of {config.fit.epochs} epochs; "
             "the same command goes on from there"
         ) from None
+
+
+def _shared_out() -> dict[str, Any]:
+    """Over how many processes, as torchrun tells it; without it all GPUs that are there, or one process."""
+    if "LOCAL_WORLD_SIZE" not in os.environ:
+        return {"devices": "auto"}
+    here, everywhere = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+    return {"devices": here, "num_nodes": everywhere // here}
+
+
+def _is_first() -> bool:
+    """Whether this is the process that writes, of several that torchrun has started."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def _earlier(begun: Begun, config: Config) -> Earlier:
@@ -397,6 +427,7 @@ def _begin(out: Path, config: Config, data: Sequence[Path], found: Survey, befor
         data_sha256=found.sha256,
         sources=found.sources,
         pieces={str(split): count for split, count in found.pieces.items()},
+        families=[family for family in FAMILIES if family in found.families],
         simulator=found.simulator,
         front_end=FRONT_END_VERSION,
         machine=_machine(),
@@ -404,12 +435,16 @@ def _begin(out: Path, config: Config, data: Sequence[Path], found: Survey, befor
     )
     trained = found.trained | (set() if before is None else before.trained)
     there = _read_begun(out)
-    if there is None:
+    if there is None and _is_first():
         with (out / TRAINED).open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("source", "batch"), *sorted(trained)])
         if before is not None:
             torch.save(before.weights, out / START)
-        (out / CONFIG).write_text(json.dumps(begun, indent=2) + "\n", encoding="utf-8")
+        part = out / f"{CONFIG}.part"
+        part.write_text(json.dumps(begun, indent=2) + "\n", encoding="utf-8")
+        part.replace(out / CONFIG)  # whole or not at all: a kill leaves no run that cannot go on
+    elif there is None:
+        return
     elif there["config"] != begun["config"]:
         raise TrainingError(f"{out}: holds a run with another config: name another --out, or delete it")
     elif there.get("front_end") != FRONT_END_VERSION:
@@ -427,6 +462,7 @@ def _read_begun(run: Path) -> Begun | None:
     try:
         begun: Begun = json.loads(path.read_text(encoding="utf-8"))
         begun.setdefault("started_from", None)
+        begun.setdefault("families", None)
     except ValueError as error:
         raise TrainingError(f"{path}: not JSON: {error}") from None
     return begun
@@ -441,10 +477,33 @@ def _machine() -> str:
     return f"{device}, torch {torch.__version__}, Python {platform.python_version()}"
 
 
-def _warn_of_absent_families(found: Survey) -> None:
+def _asked(found: Survey, config: Config, start: Path | None) -> Asked:
+    """Which families are told apart, and what each weighs; says what is uneven about the pieces."""
     absent = [family for family in FAMILIES if family not in found.families]
+    kept = start is not None and config.fit.absent == "kept"
     if absent:
-        _log.warning("no training piece of %s: the network will never name them", ", ".join(absent))
+        fate = f"they stay as {start} has them (fit.absent)" if kept else "the network will never name them"
+        _log.warning("no training piece of %s: %s", ", ".join(absent), fate)
+    families = [family for family in FAMILIES if family in found.families or not kept]
+    weights = dict.fromkeys(FAMILIES, 1.0) | _weights(found.families, config.fit.balance)
+    return Asked(
+        tuple(FAMILIES.index(family) for family in families), tuple(weights[family] for family in families)
+    )
+
+
+def _weights(counts: Mapping[str, int], balance: float) -> dict[str, float]:
+    """Of the families that are there; all 1 where their pieces are about as many."""
+    rarest, commonest = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+    if not balance or counts[commonest] <= UNEVEN * counts[rarest]:
+        return dict.fromkeys(counts, 1.0)
+    mean = sum(counts.values()) / len(counts)
+    weights = {family: (mean / count) ** balance for family, count in counts.items()}
+    _log.warning(
+        "uneven: %d training pieces of %s, %d of %s: a piece of these weighs %.2g and %.2g in the loss "
+        "(fit.balance %g)",
+        counts[commonest], commonest, counts[rarest], rarest, weights[commonest], weights[rarest], balance,
+    )  # fmt: skip
+    return weights
 
 
 @contextlib.contextmanager

@@ -38,12 +38,7 @@ class MetricsFile(Callback):
             row[name] = f"{float(trainer.callback_metrics[name]):.5f}"
         row["seconds"] = f"{seconds:.2f}"
         row["pieces_per_s"] = f"{self.pieces / seconds:.0f}"
-        fresh = not self.path.exists()
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(row))
-            if fresh:
-                writer.writeheader()
-            writer.writerow(row)
+        self._append(row)
         left = (trainer.max_epochs or 0) - trainer.current_epoch - 1
         _log.info(
             "epoch %d of %s: loss %s, calibration macro-F1 %s, %s pieces/s, about %.0f s left",
@@ -55,6 +50,19 @@ class MetricsFile(Callback):
             left * seconds,
         )
         del pl_module
+
+    def _append(self, row: dict[str, float | int | str]) -> None:
+        """A kill after this and before the checkpoint makes the epoch run again: its row is then replaced."""
+        earlier: list[dict[str, str]] = []
+        if self.path.exists():
+            with self.path.open(newline="", encoding="utf-8") as file:
+                earlier = [one for one in csv.DictReader(file) if int(one["epoch"]) < int(row["epoch"])]
+        part = self.path.with_name(f"{self.path.name}.part")
+        with part.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(row))
+            writer.writeheader()
+            writer.writerows([*earlier, row])
+        part.replace(self.path)
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
