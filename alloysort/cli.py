@@ -154,7 +154,9 @@ def train(
     out: Annotated[Path, typer.Option("--out", help="Folder of the run; one that is there is resumed.")],
     start: Annotated[
         Path | None,
-        typer.Option("--from", help="Folder of a finished run, or of a bundle, whose network is trained on."),
+        typer.Option(
+            "--from", help="Folder of a finished run or a bundle, or a shipped bundle's name: trained on."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
@@ -222,7 +224,7 @@ def adapt(
     out: Annotated[Path, typer.Option("--out", help="Folder of the bundle to write.")],
     bundle: Annotated[
         Path | None,
-        typer.Argument(help="Folder of the bundle to begin with; the newest shipped one if absent."),
+        typer.Argument(help="Folder or name of the bundle to begin with; the newest shipped one if absent."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the bundle; the folder's if absent.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what lies at --out.")] = False,

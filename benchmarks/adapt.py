@@ -21,8 +21,8 @@ Seen with simulator and bundle of this commit:
     scratch              macro-F1 0.929 (0.918 to 0.938)  change -0.002 (-0.011 to 0.007)  worst unit -0.033
 
 An adaptation took 4 to 121 seconds beside other work. So on these units, none of them hard, the shipped
-bundle is already as good as 8,000 of the unit's own pieces make a network; adapting is a matter of tenths, and
-most of its worth is in refusing.
+bundle is already as good as 8,000 of the unit's own pieces make a network; adapting is a matter of tenths,
+and most of its worth is in refusing.
 """
 
 from __future__ import annotations

@@ -124,7 +124,8 @@ def adapt(
             "metrics": {"adapted": change.figures(), "before": bundle.manifest.metrics},
         }
     )
-    card = adapted_card((start / CARD).read_text(encoding="utf-8"), called, noted, change, _counts(pieces))
+    before = (bundle.path / CARD).read_text(encoding="utf-8")
+    card = adapted_card(before, called, noted, change, _counts(pieces))
     files = {MODEL: graph, CALIBRATION: judged.calibration.to_bytes(), CARD: card.encode()}
     return write_bundle(out, manifest, files)
 

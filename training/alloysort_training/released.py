@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from alloysort_datasets.errors import BundleError
-from alloysort_models.bundle.manifest import CALIBRATION, MANIFEST, Bundle
+from alloysort_models.bundle.manifest import CALIBRATION, MANIFEST, Bundle, located
 from alloysort_models.network.released import Calibration, Released
 from alloysort_models.network.sorter import Sorter
 from alloysort_models.network.unfold import unfold
@@ -27,8 +27,8 @@ _PREFIX: Final = "sorter."
 
 
 def is_bundle(folder: Path) -> bool:
-    """Whether it is a bundle's folder, and not a run's."""
-    return (folder / MANIFEST).is_file()
+    """Whether it is a bundle's folder, or the name of a shipped one, and not a run's."""
+    return (located(folder) / MANIFEST).is_file()
 
 
 def begin_with(weights: Mapping[str, Tensor], config: Config, fitted: Prepared) -> Sorter:

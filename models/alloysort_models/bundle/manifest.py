@@ -155,13 +155,24 @@ class Bundle:
         return self.manifest.grid
 
 
+def located(path: Path) -> Path:
+    """The folder of a bundle: the path itself, or what is shipped by that name."""
+    if not path.exists() and path.name == str(path):
+        return next((root / path for root in RELEASED if (root / path / MANIFEST).is_file()), path)
+    return path
+
+
 def load_bundle(path: Path) -> Bundle:
     """Open a bundle and verify every file against its hash.
+
+    Args:
+        path: its folder, or the name of one that is shipped.
 
     Raises:
         BundleError: a file is missing or altered, the manifest is malformed, or its
             schema is newer than this code.
     """
+    path = located(path)
     manifest = _read_manifest(path / MANIFEST)
     if MODEL not in manifest.files:
         raise BundleError(f"{path / MANIFEST}: files names no {MODEL}")

@@ -116,3 +116,11 @@ def test_the_newest_bundle_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         manifest = MANIFEST_OF_TEST.model_copy(update={"name": name, "created": created})
         write_bundle(tmp_path / name, manifest, {MODEL: b"graph"})
     assert newest_released() == tmp_path / "new"
+
+
+def test_a_shipped_bundle_is_found_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shipped = newest_released()
+    assert load_bundle(Path(shipped.name)).path == shipped
+    with pytest.raises(BundleError, match="no-such-light"):
+        load_bundle(Path("no-such-light"))
