@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn, cast
 
 import typer
 
-from alloysort import bench_commands, data_commands
+from alloysort import bench_commands, data_commands, recipe_commands
 from alloysort_datasets.errors import AlloysortError, ImageError, SpectrumError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ app = typer.Typer(
 )
 app.add_typer(data_commands.app, name="data")
 app.add_typer(bench_commands.app, name="bench")
+app.add_typer(recipe_commands.app, name="recipe")
 
 BundleOption = Annotated[
     Path | None,

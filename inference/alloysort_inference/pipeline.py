@@ -260,11 +260,12 @@ def open_classifier(
     """A classifier from what an operator names; `bundle` None is the newest released one.
 
     Raises:
-        RecipeError: the recipe has faults.
+        RecipeError: the recipe has faults, or a purity target that is not fitted to the bundle.
         BundleError: the bundle cannot be trusted or run.
     """
-    wanted = load_recipe(recipe)
-    return Classifier(Engine(load_bundle(bundle or newest_released()), providers, threads), wanted)
+    wanted, opened = load_recipe(recipe), load_bundle(bundle or newest_released())
+    wanted.require_fitted(opened.sha256)
+    return Classifier(Engine(opened, providers, threads), wanted)
 
 
 def read_upload(path: Path, error: type[DataError]) -> Upload:

@@ -29,20 +29,20 @@ def decide(
     shares = [assessment.probability_of(outlet.families) for outlet in recipe.outlets]
     share = max(shares)
     best = recipe.outlets[shares.index(share)]
-    chosen = recipe.default_outlet
+    chosen, bar = recipe.default_outlet, recipe.bars.get(best.name)
     if blind:
         reason = "blind: no sensor saw anything"
     elif hidden:
         reason = f"no metal: surface {assessment.surface:.2f} is under {thresholds.surface:.2f}"
     elif novel:
         reason = f"novel: novelty {assessment.novelty:.3g} is over {limit:.3g}"
-    elif best.min_confidence is not None and share >= best.min_confidence:
+    elif bar is not None and share >= bar:
         chosen = best
         reason = f"confident: {best.name} {share:.3f}"
     elif not any(assessment.family in outlet.families for outlet in recipe.outlets):
         reason = f"unclaimed: no outlet takes {assessment.family}"
     else:
-        reason = f"unsure: {best.name} {share:.3f} is under {best.min_confidence or 1:.3g}"
+        reason = f"unsure: {best.name} {share:.3f} is under {bar or 1:.3g}"
     trusted = not (blind or hidden or novel)
     return Decision(
         outlet=chosen.name,

@@ -11,28 +11,51 @@ eject = true                # the default outlet lets pass unless it says otherw
 
 [[outlets]]
 name = "rest"
+
+Instead of a confidence an outlet may have a purity target, `purity = 0.97` with `sure = 0.95`. `alloysort
+recipe fit` finds the bar that keeps it and writes it below, as `[fitted]`; until then such a recipe does not
+sort.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import tomllib
 from collections import Counter
 from collections.abc import Mapping
+from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from alloysort_datasets.alloys.stream import MIXES
 from alloysort_datasets.errors import RecipeError
 from alloysort_datasets.families import FAMILIES
 
 SHIPPED: Final = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE: Final = "wrought-cast"
+BATCH_PIECES: Final = 2000
+SURE: Final = 0.95
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
-OutletName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")]
+OutletName = Annotated[str, Field(pattern=r"^\w[\w ._()+/-]{0,63}$")]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class FaultyRecipeError(RecipeError):
+    """A recipe's faults, all of them.
+
+    Attributes:
+        faults: each names the key, the value and what would be right.
+    """
+
+    def __init__(self, name: str, faults: list[str]) -> None:
+        super().__init__(f"recipe {name}: " + "; ".join(faults))
+        self.faults = faults
 
 
 class Outlet(BaseModel):
@@ -44,7 +67,25 @@ class Outlet(BaseModel):
     min_confidence: Annotated[float, Field(gt=0, le=1)] | None = Field(
         default=None, description="least summed probability of its families"
     )
+    purity: Share | None = Field(
+        default=None, description="instead: least part of its mass in a batch that is of its families"
+    )
+    sure: Annotated[float, Field(ge=0.5, lt=1)] = Field(
+        default=SURE, description="least part of the batches that reach `purity`"
+    )
+    value_per_t: FiniteFloat = Field(default=0.0, description="what a tonne of its families brings here")
+    wrong_costs_per_t: FiniteFloat = Field(default=0.0, description="what a tonne of others costs here")
     eject: bool | None = Field(default=None, description="fire the valve; absent: yes unless the default")
+
+
+class Fitted(BaseModel):
+    """What `alloysort recipe fit` found, and for what: another bundle, or other targets, need another fit."""
+
+    model_config = _STRICT
+    bundle: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the bundle")]
+    targets: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of what was asked")]
+    data: str = Field(description="the pieces that the bars rest on, in words")
+    bars: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(description="least confidence by outlet")
 
 
 class Recipe(BaseModel):
@@ -55,7 +96,14 @@ class Recipe(BaseModel):
     description: str = ""
     default: OutletName
     novelty_limit: FiniteFloat | None = None
+    feed: str | dict[str, Annotated[FiniteFloat, Field(ge=0)]] | None = Field(
+        default=None, description="share of each family by number, or a mix's name; absent: as the data"
+    )
+    batch_pieces: Annotated[int, Field(ge=50, le=1_000_000)] = Field(
+        default=BATCH_PIECES, description="pieces of a batch, fed: purity is promised batch by batch"
+    )
     outlets: Annotated[list[Outlet], Field(min_length=1)]
+    fitted: Fitted | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
@@ -67,6 +115,47 @@ class Recipe(BaseModel):
     def ejects(self, outlet: Outlet) -> bool:
         """Whether the valve fires for a piece that goes to this outlet."""
         return outlet.name != self.default if outlet.eject is None else outlet.eject
+
+    @cached_property
+    def bars(self) -> dict[str, float]:
+        """By outlet, the least confidence of what it takes; an outlet that takes nothing has none."""
+        found = {} if self.fitted is None else self.fitted.bars
+        bars = {outlet.name: outlet.min_confidence or found.get(outlet.name) for outlet in self.outlets}
+        return {name: bar for name, bar in bars.items() if bar is not None}
+
+    @property
+    def mix(self) -> Mapping[str, float] | None:
+        """Share of each family in the feed, by number; None where the recipe does not say."""
+        return MIXES[self.feed] if isinstance(self.feed, str) else self.feed
+
+    @property
+    def targets_sha256(self) -> str:
+        """Of what the bars of a fit hang on."""
+        asked = [[o.name, sorted(o.families), o.min_confidence, o.purity, o.sure] for o in self.outlets]
+        told = json.dumps([self.default, self.novelty_limit, self.feed, self.batch_pieces, asked])
+        return hashlib.sha256(told.encode()).hexdigest()
+
+    def require_fitted(self, bundle_sha256: str) -> None:
+        """Refuse a purity target without a bar that was found for it and for this bundle.
+
+        Raises:
+            RecipeError: there is one.
+        """
+        aimed = [outlet for outlet in self.outlets if outlet.purity is not None]
+        if not aimed:
+            return
+        if self.fitted is None:
+            why = "has no bar yet"
+        elif self.fitted.bundle != bundle_sha256:
+            why = f"has a bar for another bundle, {self.fitted.bundle[:12]}…, not {bundle_sha256[:12]}…"
+        elif self.fitted.targets != self.targets_sha256 or any(o.name not in self.bars for o in aimed):
+            why = "has a bar for what the recipe said before it was changed"
+        else:
+            return
+        raise RecipeError(
+            f"recipe {self.name}: outlet {aimed[0].name!r}: purity {aimed[0].purity:g} {why}: "
+            "alloysort recipe fit FILE --data TABLE finds it"
+        )
 
     @property
     def sha256(self) -> str:
@@ -85,11 +174,23 @@ def load_recipe(source: str | Path) -> Recipe:
     Raises:
         RecipeError: there is no such recipe, or it has faults; every one is listed.
     """
-    path = SHIPPED / f"{source}.toml"
-    if str(source) not in shipped_recipes():
-        path = Path(source)
+    path = recipe_path(source)
+    return parse_recipe(read_recipe(path), name=path.stem)
+
+
+def recipe_path(source: str | Path) -> Path:
+    """Where a recipe stands: a shipped one by its name, any other by its path."""
+    return SHIPPED / f"{source}.toml" if str(source) in shipped_recipes() else Path(source)
+
+
+def read_recipe(source: Path) -> str:
+    """The text of a recipe's file.
+
+    Raises:
+        RecipeError: it cannot be read.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        return source.read_text(encoding="utf-8")
     except FileNotFoundError:
         known = ", ".join(shipped_recipes())
         raise RecipeError(f"recipe {str(source)!r} is no file and none of the shipped {known}") from None
@@ -97,7 +198,6 @@ def load_recipe(source: str | Path) -> Recipe:
         raise RecipeError(f"recipe {source}: not a text file in UTF-8") from None
     except (OSError, ValueError) as error:
         raise RecipeError(f"recipe {source}: {getattr(error, 'strerror', None) or error}") from None
-    return parse_recipe(text, name=path.stem)
 
 
 def shipped_recipes() -> tuple[str, ...]:
@@ -129,7 +229,7 @@ def parse_content(content: Mapping[str, Any], name: str) -> Recipe:
     except ValidationError as error:
         faults = [_fault(detail, content) for detail in error.errors() if detail["type"] != "value_error"]
         faults += cross_faults(content)
-        raise RecipeError(f"recipe {name}: " + "; ".join(faults)) from None
+        raise FaultyRecipeError(name, faults) from None
 
 
 def cross_faults(content: Mapping[str, Any]) -> list[str]:
@@ -143,9 +243,23 @@ def cross_faults(content: Mapping[str, Any]) -> list[str]:
         faults.append(f"default {default!r} is none of the outlets {', '.join(names) or '(there are none)'}")
     for table in tables:
         faults += _outlet_faults(table, is_default=table.get("name") == default)
+    faults += _feed_faults(content.get("feed"))
     claimed = [family for table in tables for family in sorted(set(_families(table)))]
     faults += [f"family {family!r} goes to {times} outlets" for family, times in _repeated(claimed)]
     return faults
+
+
+def _feed_faults(feed: object) -> list[str]:
+    if isinstance(feed, str) and feed not in MIXES:
+        return [f"feed {feed!r}: unknown; a mix is one of {', '.join(MIXES)}, or shares by family"]
+    if not isinstance(feed, dict):
+        return []
+    unknown = [family for family in feed if family not in FAMILIES]
+    if unknown:
+        listed = ", ".join(map(repr, unknown))
+        return [f"feed: unknown {listed}; known are {', '.join(FAMILIES)}"]
+    shares = [share for share in feed.values() if isinstance(share, (int, float))]
+    return [] if len(shares) < len(feed) or sum(shares) > 0 else ["feed: no family has a share over 0"]
 
 
 def _outlet_faults(table: Mapping[str, Any], *, is_default: bool) -> list[str]:
@@ -158,10 +272,13 @@ def _outlet_faults(table: Mapping[str, Any], *, is_default: bool) -> list[str]:
         faults.append(f"{label}: families: unknown {listed}; known are {', '.join(FAMILIES)}")
     if not table.get("families") and not is_default:
         faults.append(f"{label}: families: names none, and it is not the default outlet")
-    if families and table.get("min_confidence") is None:
-        faults.append(f"{label}: min_confidence: missing, must be over 0 and up to 1")
-    if "min_confidence" in table and table["min_confidence"] is not None and not table.get("families"):
-        faults.append(f"{label}: min_confidence {table['min_confidence']!r}: of no use without families")
+    barred = [key for key in ("min_confidence", "purity") if table.get(key) is not None]
+    if families and not barred:
+        faults.append(f"{label}: min_confidence: missing, must be over 0 and up to 1; or a purity target")
+    if len(barred) > 1:
+        faults.append(f"{label}: min_confidence and purity: one or the other, a fit finds the bar")
+    if not table.get("families"):
+        faults += [f"{label}: {key} {table[key]!r}: of no use without families" for key in barred]
     return faults
 
 
@@ -181,4 +298,14 @@ def _fault(detail: ErrorDetails, content: Mapping[str, Any]) -> str:
         name = table.get("name") if isinstance(table, dict) else None
         where[:2] = [f"outlet {name!r}" if isinstance(name, str) else f"outlets[{where[1]}]"]
     value = "" if detail["type"] == "missing" else f" {detail['input']!r}"[:80]
-    return f"{': '.join(where)}{value}: {detail['msg']}"
+    return f"{': '.join(where)}{value}: {detail['msg']}{_known_keys(detail)}"
+
+
+def _known_keys(detail: ErrorDetails) -> str:
+    """What a key that nobody knows may have been meant to be."""
+    if detail["type"] != "extra_forbidden":
+        return ""
+    models: dict[int, type[BaseModel]] = {1: Recipe, 2: Fitted}
+    known = list(models.get(len(detail["loc"]), Outlet).model_fields)
+    near = get_close_matches(str(detail["loc"][-1]), known, 1)
+    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"

@@ -19,10 +19,12 @@ from alloysort_datasets.spectrum import Spectrum
 from alloysort_datasets.table.layers import LAYERS, layer_of, own_shares
 from alloysort_datasets.table.spread import spread
 from alloysort_datasets.table.store import count_rows, piece_files, read_instruments, read_piece_file
-from alloysort_inference.pipeline import Arrival, Classifier, Upload, open_classifier
+from alloysort_inference.engine.session import Engine
+from alloysort_inference.pipeline import Arrival, Classifier, Upload
+from alloysort_inference.policy.recipe import load_recipe
 from alloysort_inference.record import Record
 from alloysort_models.bundle.inputs import Look, line_over_noise, shown_late
-from alloysort_models.bundle.manifest import PATTERNS
+from alloysort_models.bundle.manifest import PATTERNS, load_bundle
 
 PORTION: Final = 16  # pieces that the engine takes at once
 FEWEST_FILES: Final = 4  # below, one process has done it before another has started
@@ -194,8 +196,8 @@ def _judge_file(job: _Job) -> Judged:
 
 @lru_cache(maxsize=1)
 def classifier_of(bundle: Path, recipe: str) -> Classifier:
-    """Opened once by each process that judges pieces."""
-    return open_classifier(bundle, recipe)
+    """Opened once by each process that judges pieces; an outlet whose bar is yet to be found takes none."""
+    return Classifier(Engine(load_bundle(bundle)), load_recipe(recipe))
 
 
 @lru_cache(maxsize=1)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from alloysort_datasets.alloys.stream import MIXES
 from alloysort_datasets.families import FAMILIES
 from alloysort_inference.bench.accuracy.judge import Judged
+from alloysort_inference.policy.guarantee import shares_in
 from alloysort_inference.policy.recipe import Outlet, Recipe
 from alloysort_models.bundle.figures import Floats, bootstrap_weights, figure, per_batch, ratio
 
@@ -59,11 +60,10 @@ def sorted_masses(judged: Judged, recipe: Recipe, seed: int = 0) -> dict[str, An
 
 def reweighted(known: Judged, mix: Mapping[str, float]) -> tuple[Floats, float]:
     """(N,) weights that give the pieces a mix's shares by number, and the share of the mix that is there."""
-    counts = np.bincount(known.family, minlength=len(FAMILIES))
     wanted = np.array([mix.get(family, 0.0) for family in FAMILIES])
-    there = np.where(counts > 0, wanted, 0.0)
-    weight = np.divide(there, counts, out=np.zeros(len(FAMILIES)), where=counts > 0)
-    return weight[known.family] * len(known) / max(there.sum(), 1e-12), float(there.sum() / wanted.sum())
+    there = wanted[np.unique(known.family)].sum()
+    weight = shares_in(mix, known.family) if there else np.zeros(len(known))
+    return weight, float(there / wanted.sum())
 
 
 def families_of(outlet: Outlet, recipe: Recipe) -> NDArray[np.bool_]:

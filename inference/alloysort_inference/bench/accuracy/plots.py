@@ -12,6 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from alloysort_inference.policy.guarantee import Curve
+from alloysort_inference.policy.recipe import Recipe
+
 INK: Final = "#1a1a1a"
 SOFT: Final = "#e4e4e4"
 OURS: Final = "#1f3a5f"
@@ -108,6 +111,28 @@ def purity_recovery(feeds: Mapping[str, Any]) -> str:
                 axes.scatter(*at, color=colour, s=22, zorder=3)
         lowest = min(min(point[1] for point in told["outlets"][name]["curve"]) for told in feeds.values())
         axes.set_ylim(100 * max(lowest, FEED_LEAST) - 1, 100.5)
+        axes.set(xlabel="recovery, %", ylabel="purity, %", title=name)
+        axes.legend(fontsize=8, loc="lower left")
+    return drawn(figure)
+
+
+def plot_curves(recipe: Recipe, curves: Mapping[str, Curve]) -> str:
+    """By outlet the purity that is expected and the one promised, over recovery; targets are marked."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.3 * len(curves), 3.7), layout="constrained")
+        panes = figure.subplots(1, len(curves), squeeze=False)[0]
+    outlets = {outlet.name: outlet for outlet in recipe.outlets}
+    for axes, (name, found) in zip(panes, curves.items(), strict=True):
+        outlet, recovery = outlets[name], 100 * found.recovery
+        axes.plot(recovery, 100 * found.purity, color=OTHER, linewidth=1.3, label="expected")
+        promised = f"{outlet.sure:.0%} of batches reach"
+        axes.plot(recovery, 100 * found.reached, color=OURS, linewidth=1.3, label=promised)
+        place = None if outlet.purity is None else found.lowest(outlet.purity)
+        if outlet.purity is not None:
+            axes.axhline(100 * outlet.purity, color=COLOURS[1], linewidth=0.8, label="target")
+        if place is not None:
+            axes.scatter(recovery[place], 100 * found.reached[place], color=COLOURS[1], s=22, zorder=3)
+        axes.set_ylim(min(100 * FEED_LEAST, 100 * float(found.purity.min())) - 1, 100.5)
         axes.set(xlabel="recovery, %", ylabel="purity, %", title=name)
         axes.legend(fontsize=8, loc="lower left")
     return drawn(figure)

@@ -95,6 +95,7 @@ def bench_accuracy(question: Question, step: Step | None = None, fit: Fit | None
     """
     bundle = load_bundle(question.bundle or newest_released())
     recipe = question.recipe or DEFAULT_RECIPE
+    load_recipe(recipe).require_fitted(bundle.sha256)
     split = open_tables(question, bundle)
     say = step or _silent
     judged = judge_tables(question.data, bundle.path, recipe, split, partial(say, "pieces"))
