@@ -29,7 +29,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    FiniteFloat,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from alloysort_datasets.alloys.stream import MIXES
@@ -44,6 +53,11 @@ SURE: Final = 0.95
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
 OutletName = Annotated[str, Field(pattern=r"^\w[\w ._()+/-]{0,63}$")]
 Share = Annotated[float, Field(gt=0, lt=1)]
+
+Feed = Annotated[
+    Annotated[str, Tag("mix")] | Annotated[dict[str, Annotated[FiniteFloat, Field(ge=0)]], Tag("shares")],
+    Discriminator(lambda feed: "shares" if isinstance(feed, dict) else "mix"),
+]
 
 
 class FaultyRecipeError(RecipeError):
@@ -96,7 +110,7 @@ class Recipe(BaseModel):
     description: str = ""
     default: OutletName
     novelty_limit: FiniteFloat | None = None
-    feed: str | dict[str, Annotated[FiniteFloat, Field(ge=0)]] | None = Field(
+    feed: Feed | None = Field(
         default=None, description="share of each family by number, or a mix's name; absent: as the data"
     )
     batch_pieces: Annotated[int, Field(ge=50, le=1_000_000)] = Field(
