@@ -207,7 +207,13 @@ class Classifier:
     def _decide(self, ready: Ready, assessment: Assessment, infer_ms: float) -> Record:
         started, arrival = perf_counter(), ready.arrival
         thresholds = self.engine.bundle.manifest.thresholds
-        decision = decide(assessment, self.recipe, thresholds, blind=ready.prepared.blind)
+        decision = decide(
+            assessment,
+            self.recipe,
+            thresholds,
+            blind=ready.prepared.blind,
+            quality=ready.prepared.quality,
+        )
         decided = perf_counter()
         steps = (ready.decode_ms, ready.prepare_ms, infer_ms, _ms(decided - started))
         waiting_ms = max(0.0, _ms(decided - arrival.arrived_s) - sum(steps))

@@ -53,7 +53,7 @@ class Record:
             because its data cannot be used.
         assessment: what the model said; None unless decided.
         decision: where the piece goes and why.
-        quality: what is wrong with the measurement, flags of `frontend.flags.FLAGS`; empty if nothing.
+        quality: what is wrong with the measurement, flags of `flags.FLAGS`; empty if nothing.
         timing: of each step.
         fault: why it was refused.
     """

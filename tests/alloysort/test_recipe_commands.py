@@ -131,4 +131,6 @@ def test_what_cannot_be_fitted_is_refused(wanted, table):
     wrong = recipe("fit", wanted, "--data", table, "--split", "half").exception
     assert isinstance(wrong, TableError)
     wanted.write_text(WANTED.replace('feed = "zorba"', "novelty_limit = 3.0"))
-    assert "the bundle's own limit" in str(recipe("fit", wanted, "--data", table, "--split", "all").exception)
+    assert "the bundle's own limits" in str(
+        recipe("fit", wanted, "--data", table, "--split", "all").exception
+    )

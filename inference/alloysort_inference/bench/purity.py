@@ -74,8 +74,8 @@ def evidence_of(judged: Judged, recipe: Recipe, outlet: Outlet) -> Evidence:
     Raises:
         DataError: the feed holds none of them.
     """
-    if recipe.novelty_limit is not None:
-        why = "novelty_limit and purity: a fit rests on the bundle's own limit"
+    if recipe.novelty_limit is not None or recipe.surface_limit is not None:
+        why = "novelty_limit or surface_limit and purity: a fit rests on the bundle's own limits"
         raise RecipeError(f"recipe {recipe.name}: {why}")
     wanted = np.isin(judged.family, [FAMILIES.index(family) for family in outlet.families])
     mass, _ = masses(judged)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from alloysort_datasets.errors import DataError
 from alloysort_datasets.readers.picture import Picture
 from alloysort_datasets.spectrum import Spectrum
-from alloysort_inference.frontend.flags import DARK_IMAGE, NO_IMAGE, NO_SPECTRUM, WEAK
+from alloysort_inference.flags import DARK_IMAGE, NO_IMAGE, NO_SPECTRUM, WEAK
 from alloysort_inference.frontend.quality import judge_image, judge_spectrum
 from alloysort_models.bundle.grid import Grid
 from alloysort_models.bundle.inputs import VIEWS, Features, Look, prepare_image, prepare_spectrum

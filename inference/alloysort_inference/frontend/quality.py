@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alloysort_datasets.spectrum import FLAT_TOP, Spectrum, is_saturated
-from alloysort_inference.frontend.flags import (
+from alloysort_inference.flags import (
     BLURRED_IMAGE,
     BRIGHT_IMAGE,
     DARK_IMAGE,

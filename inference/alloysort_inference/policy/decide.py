@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from alloysort_datasets.families import ALUMINIUM
 from alloysort_inference.assessment import Assessment
 from alloysort_inference.decision import Decision
@@ -10,7 +12,12 @@ from alloysort_models.bundle.manifest import Thresholds
 
 
 def decide(
-    assessment: Assessment, recipe: Recipe, thresholds: Thresholds, *, blind: bool = False
+    assessment: Assessment,
+    recipe: Recipe,
+    thresholds: Thresholds,
+    *,
+    blind: bool = False,
+    quality: Sequence[str] = (),
 ) -> Decision:
     """Choose the outlet whose families are together most probable, if they reach its minimum confidence.
 
@@ -20,12 +27,16 @@ def decide(
     Args:
         assessment: what the model says.
         recipe: what the operator wants.
-        thresholds: the bundle's; `novelty` where the recipe sets no limit, the others for what is accepted.
+        thresholds: the bundle's; `novelty` and `surface` where the recipe sets no limit, the others for what
+            is accepted.
         blind: no sensor saw anything, so the assessment is about nothing.
+        quality: flags of the measurement.
     """
     limit = thresholds.novelty if recipe.novelty_limit is None else recipe.novelty_limit
     novel = assessment.novelty > limit
-    hidden = assessment.surface is not None and assessment.surface < thresholds.surface
+    least = thresholds.surface if recipe.surface_limit is None else recipe.surface_limit
+    hidden = assessment.surface is not None and assessment.surface < least
+    doubts = [flag for flag in recipe.doubted if flag in quality]
     shares = [assessment.probability_of(outlet.families) for outlet in recipe.outlets]
     share = max(shares)
     best = recipe.outlets[shares.index(share)]
@@ -33,9 +44,11 @@ def decide(
     if blind:
         reason = "blind: no sensor saw anything"
     elif hidden:
-        reason = f"no metal: surface {assessment.surface:.2f} is under {thresholds.surface:.2f}"
+        reason = f"no metal: surface {assessment.surface:.2f} is under {least:.2f}"
     elif novel:
         reason = f"novel: novelty {assessment.novelty:.3g} is over {limit:.3g}"
+    elif doubts:
+        reason = f"doubted: {', '.join(doubts)}"
     elif bar is not None and share >= bar:
         chosen = best
         reason = f"confident: {best.name} {share:.3f}"

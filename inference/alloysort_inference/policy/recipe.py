@@ -14,7 +14,7 @@ name = "rest"
 
 Instead of a confidence an outlet may have a purity target, `purity = 0.97` with `sure = 0.95`. `alloysort
 recipe fit` finds the bar that keeps it and writes it below, as `[fitted]`; until then such a recipe does not
-sort.
+sort. `[line]` tells belt and valves, see `policy.belt.Line`.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ from pydantic_core import ErrorDetails
 from alloysort_datasets.alloys.stream import MIXES
 from alloysort_datasets.errors import RecipeError
 from alloysort_datasets.families import FAMILIES
+from alloysort_inference.flags import FLAGS
+from alloysort_inference.policy.belt import Line, place_faults
 
 SHIPPED: Final = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE: Final = "wrought-cast"
@@ -90,6 +92,9 @@ class Outlet(BaseModel):
     value_per_t: FiniteFloat = Field(default=0.0, description="what a tonne of its families brings here")
     wrong_costs_per_t: FiniteFloat = Field(default=0.0, description="what a tonne of others costs here")
     eject: bool | None = Field(default=None, description="fire the valve; absent: yes unless the default")
+    at_m: Annotated[float, Field(gt=0, le=100)] | None = Field(
+        default=None, description="of its row of nozzles, from the camera on"
+    )
 
 
 class Fitted(BaseModel):
@@ -110,12 +115,19 @@ class Recipe(BaseModel):
     description: str = ""
     default: OutletName
     novelty_limit: FiniteFloat | None = None
+    surface_limit: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None, description="least share of metal in the late shots; absent: the bundle's"
+    )
+    doubted: list[str] = Field(
+        default_factory=list, description="quality flags with which a piece goes to the default outlet"
+    )
     feed: Feed | None = Field(
         default=None, description="share of each family by number, or a mix's name; absent: as the data"
     )
     batch_pieces: Annotated[int, Field(ge=50, le=1_000_000)] = Field(
         default=BATCH_PIECES, description="pieces of a batch, fed: purity is promised batch by batch"
     )
+    line: Line | None = Field(default=None, description="belt and valves")
     outlets: Annotated[list[Outlet], Field(min_length=1)]
     fitted: Fitted | None = None
 
@@ -146,7 +158,8 @@ class Recipe(BaseModel):
     def targets_sha256(self) -> str:
         """Of what the bars of a fit hang on."""
         asked = [[o.name, sorted(o.families), o.min_confidence, o.purity, o.sure] for o in self.outlets]
-        told = json.dumps([self.default, self.novelty_limit, self.feed, self.batch_pieces, asked])
+        limits = (self.novelty_limit, self.surface_limit, sorted(self.doubted))
+        told = json.dumps([self.default, *limits, self.feed, self.batch_pieces, asked])
         return hashlib.sha256(told.encode()).hexdigest()
 
     def require_fitted(self, bundle_sha256: str) -> None:
@@ -257,7 +270,8 @@ def cross_faults(content: Mapping[str, Any]) -> list[str]:
         faults.append(f"default {default!r} is none of the outlets {', '.join(names) or '(there are none)'}")
     for table in tables:
         faults += _outlet_faults(table, is_default=table.get("name") == default)
-    faults += _feed_faults(content.get("feed"))
+    faults += _feed_faults(content.get("feed")) + _doubt_faults(content.get("doubted"))
+    faults += _line_faults(content.get("line"), default, tables)
     claimed = [family for table in tables for family in sorted(set(_families(table)))]
     faults += [f"family {family!r} goes to {times} outlets" for family, times in _repeated(claimed)]
     return faults
@@ -274,6 +288,37 @@ def _feed_faults(feed: object) -> list[str]:
         return [f"feed: unknown {listed}; known are {', '.join(FAMILIES)}"]
     shares = [share for share in feed.values() if isinstance(share, (int, float))]
     return [] if len(shares) < len(feed) or sum(shares) > 0 else ["feed: no family has a share over 0"]
+
+
+def _doubt_faults(doubted: object) -> list[str]:
+    flags = doubted if isinstance(doubted, list) else []
+    unknown = [flag for flag in flags if isinstance(flag, str) and flag not in FLAGS]
+    return (
+        [f"doubted: unknown {', '.join(map(repr, unknown))}; known are {', '.join(FLAGS)}"] if unknown else []
+    )
+
+
+def _line_faults(line: object, default: object, tables: list[dict[str, Any]]) -> list[str]:
+    """Rows of nozzles that cannot be, once the belt is known."""
+    placed = [table for table in tables if isinstance(table.get("at_m"), (int, float))]
+    if line is None:
+        return [f"outlet {table.get('name')!r}: at_m {table['at_m']:g}: without a [line]" for table in placed]
+    ejecting = [table for table in tables if table.get("eject", table.get("name") != default)]
+    faults = [
+        f"outlet {table.get('name')!r}: at_m: missing, the metres from the camera to its row of nozzles"
+        for table in ejecting
+        if table.get("at_m") is None
+    ]
+    faults += [
+        f"outlet {table.get('name')!r}: at_m {table['at_m']:g}: it ejects nothing"
+        for table in placed
+        if table not in ejecting
+    ]
+    try:
+        belt = line if isinstance(line, Line) else Line.model_validate(line)
+    except ValidationError:
+        return faults
+    return faults + place_faults(belt, [(str(table.get("name")), table["at_m"]) for table in placed])
 
 
 def _outlet_faults(table: Mapping[str, Any], *, is_default: bool) -> list[str]:
@@ -319,7 +364,7 @@ def _known_keys(detail: ErrorDetails) -> str:
     """What a key that nobody knows may have been meant to be."""
     if detail["type"] != "extra_forbidden":
         return ""
-    models: dict[int, type[BaseModel]] = {1: Recipe, 2: Fitted}
+    models: dict[int, type[BaseModel]] = {1: Recipe, 2: Line if detail["loc"][0] == "line" else Fitted}
     known = list(models.get(len(detail["loc"]), Outlet).model_fields)
     near = get_close_matches(str(detail["loc"][-1]), known, 1)
     return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"

@@ -20,6 +20,7 @@ from alloysort_datasets.table.layers import LAYERS, layer_of, own_shares
 from alloysort_datasets.table.spread import spread
 from alloysort_datasets.table.store import count_rows, piece_files, read_instruments, read_piece_file
 from alloysort_inference.engine.session import Engine
+from alloysort_inference.flags import FLAGS
 from alloysort_inference.pipeline import Arrival, Classifier, Upload
 from alloysort_inference.policy.recipe import load_recipe
 from alloysort_inference.record import Record
@@ -47,6 +48,7 @@ class Judged:
         shown: (N,) the piece's own share of the late plumes, NaN where unknown.
         line_over_noise: (N,) of the strongest line; NaN without a spectrum.
         sensors: (N,) in `manifest.PATTERNS`.
+        flags: (N,) a bit for each of `flags.FLAGS`.
         decided: (N,) false where the piece was refused: then nothing was said of it.
         probabilities: (N, F).
         wt_pct, sigma: (N, E).
@@ -69,6 +71,7 @@ class Judged:
     shown: NDArray[np.float32]
     line_over_noise: NDArray[np.float32]
     sensors: NDArray[np.int8]
+    flags: NDArray[np.int32]
     decided: Mask
     probabilities: NDArray[np.float32]
     wt_pct: NDArray[np.float32]
@@ -250,8 +253,8 @@ def _light(seen: Seen) -> tuple[float, float]:
 
 
 _SAID: Final = (
-    "sensors", "decided", "probabilities", "wt_pct", "sigma", "surface", "novelty", "outlet", "trusted",
-    "accepted", "aluminium", "novel",
+    "sensors", "flags", "decided", "probabilities", "wt_pct", "sigma", "surface", "novelty", "outlet",
+    "trusted", "accepted", "aluminium", "novel",
 )  # fmt: skip
 _NOTHING: Final = {
     "sensors": PATTERNS.index("both"),
@@ -264,6 +267,7 @@ _NOTHING: Final = {
 _KINDS: Final[dict[str, type[np.generic]]] = {
     **dict.fromkeys(("decided", "trusted", "accepted", "aluminium", "novel"), np.bool_),
     "sensors": np.int8,
+    "flags": np.int32,
     "outlet": np.int16,
 }
 _WIDTHS: Final = {"probabilities": len(FAMILIES), "wt_pct": len(ELEMENTS), "sigma": len(ELEMENTS)}
@@ -277,6 +281,7 @@ def _array(name: str, rows: list[Any]) -> NDArray[Any]:
 def _said(record: Record, outlets: Sequence[str]) -> dict[str, Any]:
     decision, assessment = record.decision, record.assessment
     told: dict[str, Any] = {
+        "flags": sum(1 << FLAGS.index(flag) for flag in record.quality),
         "decided": assessment is not None,
         "outlet": outlets.index(decision.outlet),
         "trusted": decision.trusted,

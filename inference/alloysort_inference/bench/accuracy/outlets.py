@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from alloysort_datasets.alloys.stream import MIXES
 from alloysort_datasets.families import FAMILIES
 from alloysort_inference.bench.accuracy.judge import Judged
+from alloysort_inference.flags import FLAGS
 from alloysort_inference.policy.guarantee import shares_in
 from alloysort_inference.policy.recipe import Outlet, Recipe
 from alloysort_models.bundle.figures import Floats, bootstrap_weights, figure, per_batch, ratio
@@ -141,5 +142,6 @@ def scores(known: Judged, recipe: Recipe, outlet: Outlet) -> NDArray[np.float64]
         axis=1,
     )
     place = recipe.outlets.index(outlet)
-    best = known.trusted & (shares.argmax(axis=1) == place)
+    doubted = sum(1 << FLAGS.index(flag) for flag in recipe.doubted)
+    best = known.trusted & (shares.argmax(axis=1) == place) & (known.flags & doubted == 0)
     return np.where(best, np.minimum(shares[:, place], 1.0), -1.0).astype(np.float64)

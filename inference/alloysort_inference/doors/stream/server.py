@@ -36,7 +36,7 @@ from alloysort_inference.doors.stream.wire import (
     encode_answer,
     number_of,
 )
-from alloysort_inference.frontend.flags import FLAGS
+from alloysort_inference.flags import FLAGS
 from alloysort_inference.pipeline import Arrival, Upload
 from alloysort_inference.record import Record
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from alloysort_datasets.errors import DataError
 from alloysort_datasets.families import ELEMENTS, FAMILIES
 from alloysort_datasets.spectrum import Spectrum, checked_axis
-from alloysort_inference.frontend.flags import FLAGS
+from alloysort_inference.flags import FLAGS
 from alloysort_inference.record import Record, Status
 
 AXIS: Final = b"ASX1"

@@ -30,6 +30,7 @@ def make_judged(family: list[str | None], **told: Any) -> Judged:
         "shown": np.ones(n, np.float32),
         "line_over_noise": np.full(n, 200.0, np.float32),
         "sensors": np.full(n, PATTERNS.index("both"), np.int8),
+        "flags": np.zeros(n, np.int32),
         "decided": np.ones(n, bool),
         "probabilities": probabilities,
         "wt_pct": np.zeros((n, len(ELEMENTS)), np.float32),
