@@ -12,7 +12,6 @@ import typer
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from rich.progress import TaskID
     from rich.table import Table
 
     from alloysort_inference.bench.accuracy.gridded import Gridded
@@ -88,17 +87,10 @@ def _measured(question: Question, baselines: bool) -> Answer:
     """The answer, its progress shown; faults of a table named one by one."""
     from rich.console import Console
 
-    from alloysort.progress import progress
+    from alloysort.progress import steps
     from alloysort_inference.bench.accuracy.run import FaultyTableError, bench_accuracy
 
-    with progress(Console(stderr=True)) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def step(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done, total=total)
-
+    with steps(Console(stderr=True)) as step:
         try:
             return bench_accuracy(question, step, _fit_rivals(question.seed) if baselines else None)
         except FaultyTableError as error:
@@ -151,6 +143,57 @@ def speed(
     )
     if as_json is not None:
         as_json.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+
+@app.command()
+def line(
+    recipe: Annotated[
+        str, typer.Option("--recipe", help="Name of a shipped recipe, or path of a TOML file.")
+    ] = "wrought-cast",
+    bundle: Annotated[
+        Path | None, typer.Option(help="Folder of a released model; the newest shipped one if absent.")
+    ] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option("--data", help="Piece table of the reel; one is simulated and kept if absent."),
+    ] = None,
+    feed: Annotated[
+        str | None, typer.Option(help="zorba, twitch, wrought or balanced; the recipe's if absent.")
+    ] = None,
+    pieces: Annotated[int, typer.Option(help="How many run by.", min=100)] = 20_000,
+    rate: Annotated[float, typer.Option(help="Pieces a second.")] = 200.0,
+    seed: Annotated[int, typer.Option(help="Of everything that is drawn.", min=0)] = 0,
+    as_json: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures to this file too.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw what each outlet got to this file, SVG.")] = None,
+) -> None:
+    """A recipe on the digital twin: real engine, policy and valve timing on a simulated belt.
+
+    Purity, recovery, yield, value and composition of every outlet, by mass, with 95 % intervals; pieces that
+    show metal apart from those hidden under paint or dirt. The recipe's [line] is the belt's.
+    """
+    from rich.console import Console
+
+    from alloysort.line_tables import show_line
+    from alloysort.progress import steps
+    from alloysort_inference.bench.line.feed import Conditions
+    from alloysort_inference.bench.line.run import Question, bench_line
+    from alloysort_inference.policy.recipe import load_recipe
+    from alloysort_models.bundle.manifest import load_bundle, newest_released
+
+    if plot is not None:
+        from alloysort_inference.bench.accuracy.plots import plot_outlets
+    conditions = Conditions(rate_per_s=rate)
+    question = Question(load_recipe(recipe), tuple(data or ()), None, feed, pieces, conditions, seed)
+    with steps(Console(stderr=True)) as step:
+        told = bench_line(question, load_bundle(bundle or newest_released()), step)
+    show_line(Console(), told)
+    if as_json is not None:
+        as_json.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    if plot is not None:
+        plot.write_text(plot_outlets(told), encoding="utf-8")
+        typer.echo(f"{plot}")
 
 
 def _saturated(told: dict[str, Any]) -> Table:

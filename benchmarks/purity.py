@@ -48,7 +48,10 @@ def main(folders: list[Path]) -> None:
     known = know(folders, bundle, "all")
     print(f"{bundle.manifest.name} on {known.data}")
     print(f"{TRIALS} trials, {PURITY:.0%} with {SURE:.0%}, batches of {BATCH}")
-    columns = ("outlet", "feed", "refused", "under", "shifted", "lowest", "yield", "oracle", "difference")
+    columns = (
+        "outlet", "feed", "refused", "under, of all trials", "of those sorted", "shifted, of those sorted",
+        "lowest purity", "yield", "oracle", "difference",
+    )  # fmt: skip
     print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
     for name, own, others, feed, other_feed in CASES:
         outlets = [
@@ -62,11 +65,12 @@ def main(folders: list[Path]) -> None:
         told = trials(known.judged, recipe, recipe.outlets[0], other)
         reached, shifted, part, best = told.T
         under, strayed = (reached < PURITY).mean(), (shifted < PURITY).mean()
-        print(
-            f"| {name} | {feed} | {TRIALS - len(told)} | {under:.1%} | {strayed:.1%} | {reached.min():.4f} | "
-            f"{part.mean():.3f} | {best.mean():.3f} | {100 * (best - part).mean():.1f} points |",
-            flush=True,
-        )
+        figures = (
+            name, feed, f"{TRIALS - len(told)}", f"{under * len(told) / TRIALS:.1%}", f"{under:.1%}",
+            f"{strayed:.1%}", f"{reached.min():.4f}", f"{part.mean():.3f}", f"{best.mean():.3f}",
+            f"{100 * (best - part).mean():.1f} points",
+        )  # fmt: skip
+        print(f"| {' | '.join(figures)} |", flush=True)
 
 
 def trials(judged: Judged, recipe: Recipe, outlet: Outlet, shifted: Recipe) -> NDArray[np.float64]:

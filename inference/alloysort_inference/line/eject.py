@@ -165,6 +165,10 @@ class Ejection:
         piece = self._pieces.get(key)
         return None if piece is None else piece.outlet
 
+    def next_m(self, speed_m_per_s: float) -> float:
+        """The belt's position at which a valve may be to open next; infinity where none is."""
+        return self._due[0][0] - self._lead_m(speed_m_per_s) if self._due else float("inf")
+
     def move(self, position_m: float, speed_m_per_s: float) -> list[Opening]:
         """The belt is here: the valves that are to open now, soonest first.
 

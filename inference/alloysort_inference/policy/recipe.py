@@ -303,7 +303,7 @@ def _line_faults(line: object, default: object, tables: list[dict[str, Any]]) ->
     placed = [table for table in tables if isinstance(table.get("at_m"), (int, float))]
     if line is None:
         return [f"outlet {table.get('name')!r}: at_m {table['at_m']:g}: without a [line]" for table in placed]
-    ejecting = [table for table in tables if table.get("eject", table.get("name") != default)]
+    ejecting = [table for table in tables if _ejects(table, default)]
     faults = [
         f"outlet {table.get('name')!r}: at_m: missing, the metres from the camera to its row of nozzles"
         for table in ejecting
@@ -319,6 +319,11 @@ def _line_faults(line: object, default: object, tables: list[dict[str, Any]]) ->
     except ValidationError:
         return faults
     return faults + place_faults(belt, [(str(table.get("name")), table["at_m"]) for table in placed])
+
+
+def _ejects(table: Mapping[str, Any], default: object) -> bool:
+    eject = table.get("eject")
+    return table.get("name") != default if eject is None else bool(eject)
 
 
 def _outlet_faults(table: Mapping[str, Any], *, is_default: bool) -> list[str]:

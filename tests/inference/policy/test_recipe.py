@@ -57,7 +57,7 @@ def test_eject_can_be_turned_round():
     assert [recipe.ejects(outlet) for outlet in recipe.outlets] == [False, True]
 
 
-@pytest.mark.parametrize("name", ["wrought-cast", "5xxx-6xxx", "twitch"])
+@pytest.mark.parametrize("name", ["wrought-cast", "5xxx-6xxx", "twitch", "can-stock", "low-copper-cast"])
 def test_shipped_recipes_load_by_name(name):
     recipe = load_recipe(name)
     assert name in shipped_recipes()
@@ -111,6 +111,15 @@ def test_a_path_loads(tmp_path):
         ("novelty_limit = 3", 'feed = {"9xxx" = 1}', "feed: unknown '9xxx'; known are 1xxx"),
         ("novelty_limit = 3", 'feed = {"6xxx" = 0}', "feed: no family has a share over 0"),
         ("novelty_limit = 3", 'feed = {"6xxx" = -1}', "feed: shares: 6xxx -1: .*greater than or equal to 0"),
+        ("novelty_limit = 3", 'doubted = ["foggy"]', "doubted: unknown 'foggy'; known are no_spectrum"),
+        ("novelty_limit = 3", "surface_limit = 2", "surface_limit 2: .*less than or equal to 1"),
+        (
+            "novelty_limit = 3",
+            "line = {speed_m_s = 3}",
+            "speed_m_s 3: Extra .* did you mean speed_m_per_s",
+        ),
+        ("novelty_limit = 3", "line = {}", "outlet 'wrought': at_m: missing"),
+        ("0.9", "0.9\nat_m = 0.5", "outlet 'wrought': at_m 0.5: without a"),
         ("novelty_limit = 3", "batch_pieces = 1", "batch_pieces 1: .*greater than or equal to 50"),
         ('[[outlets]]\nname = "rest"', 'outlets = 3\nname = "rest"', "not TOML|outlets"),
         ("default =", "default", "not TOML"),
@@ -120,6 +129,16 @@ def test_each_fault_is_named(old, new, message):
     assert old in GOOD
     fault = fault_of(GOOD.replace(old, new))
     assert re.search(message, fault), fault
+
+
+def test_rows_of_nozzles_are_where_they_can_be():
+    text = GOOD.replace("0.9", "0.9\nat_m = 0.6") + "[line]\n"
+    assert parse_recipe(text, "mine").outlets[0].at_m == 0.6
+    assert "at_m 0.05: too near, a decision within deadline_ms 20" in fault_of(text.replace("0.6", "0.05"))
+    other = 'name = "cast"\nfamilies = ["cast-AlSi"]\nmin_confidence = 0.9\nat_m = 0.65\n[[outlets]]\n'
+    fault = fault_of(text.replace('name = "rest"', other + 'name = "rest"'))
+    assert "outlets 'wrought' and 'cast': at_m 0.6 and 0.65 overlap" in fault
+    assert "at_m 0.6: it ejects nothing" in fault_of(text.replace("0.9\n", "0.9\neject = false\n"))
 
 
 def test_every_fault_is_listed_at_once():

@@ -131,6 +131,7 @@ class _Job(NamedTuple):
     recipe: str
     split: Split | None
     picture: bool
+    light: bool
 
 
 def judge_tables(
@@ -141,6 +142,7 @@ def judge_tables(
     progress: Callable[[int, int], None] | None = None,
     *,
     picture: bool = True,
+    light: bool = True,
 ) -> Judged:
     """Every piece of a split, files at once in processes; the same whatever their number.
 
@@ -153,13 +155,14 @@ def judge_tables(
         split: None: all pieces.
         progress: is told how many of how many pieces are done.
         picture: false: by the spectrum alone, pieces without one left out.
+        light: false: by the picture alone, as if the laser had missed.
 
     Raises:
         TableError: a table cannot be read, or holds no piece of the split.
         BundleError, RecipeError: these cannot be used.
     """
     paths = [path for folder in folders for path in piece_files(folder)]
-    jobs = [_Job(path, bundle, recipe, split, picture) for path in paths]
+    jobs = [_Job(path, bundle, recipe, split, picture, light) for path in paths]
     total, parts = sum(count_rows(job.path, split) for job in jobs), []
     for part in spread(_judge_file, jobs, FEWEST_FILES):
         parts.append(part)
@@ -194,6 +197,8 @@ def _judge_file(job: _Job) -> Judged:
     seen = see(pieces, _instruments(job.path.parent))
     if not job.picture:
         seen = (one._replace(image=None) for one in seen if one.spectrum is not None)
+    if not job.light:
+        seen = (one._replace(spectrum=None) for one in seen)
     return judge(classifier_of(job.bundle, job.recipe), seen)
 
 

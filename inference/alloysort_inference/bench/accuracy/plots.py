@@ -138,6 +138,30 @@ def plot_curves(recipe: Recipe, curves: Mapping[str, Curve]) -> str:
     return drawn(figure)
 
 
+def plot_outlets(told: Mapping[str, Any]) -> str:
+    """What a line's outlets got: tonnes an hour, and of these how much is of another outlet's families."""
+    names = list(told["outlets"])
+    got = [told["outlets"][name] for name in names]
+    tonnes = np.array([outlet["tonnes_per_h"] for outlet in got])
+    pure = np.array([outlet["purity"]["value"] or 0.0 for outlet in got])
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 0.9 + 0.5 * len(names)), layout="constrained")
+        axes = figure.subplots()
+    place = np.arange(len(names))[::-1]
+    axes.barh(place, tonnes * pure, color=OURS, height=0.6, label="its own families")
+    axes.barh(place, tonnes * (1 - pure), left=tonnes * pure, color=COLOURS[1], height=0.6, label="others")
+    for row, outlet, end in zip(place, got, tonnes, strict=True):
+        figures = [100 * (outlet[key]["value"] or 0.0) for key in ("purity", "recovery")]
+        axes.text(
+            end, row, f"  {figures[0]:.1f} % pure, {figures[1]:.1f} % recovered", va="center", fontsize=8
+        )
+    axes.set_yticks(place, names)
+    axes.set_xlim(0, 1.6 * float(tonnes.max()))
+    axes.set(xlabel=f"t/h of {told['tonnes_per_h']:.1f} fed", title=f"{told['recipe']['name']}, simulated")
+    axes.legend(fontsize=8, loc="lower right")
+    return drawn(figure)
+
+
 def contents(told: Mapping[str, Any], elements: Sequence[str]) -> str:
     """Error of each element's content in aluminium, beside three sigma of blanks."""
     shown = [element for element in elements if told["rmse_wt_pct"][element]["value"] is not None]

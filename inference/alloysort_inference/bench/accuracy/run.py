@@ -68,7 +68,7 @@ class Question:
 class Step(Protocol):
     """Is told what is being done, and how many of how many pieces."""
 
-    def __call__(self, what: str, done: int, total: int) -> None:
+    def __call__(self, what: str, done: int, total: int, /) -> None:
         """Of a step's work so much is done."""
 
 
@@ -118,7 +118,7 @@ def bench_accuracy(question: Question, step: Step | None = None, fit: Fit | None
     return Answer(told, judged)
 
 
-def _silent(what: str, done: int, total: int) -> None:
+def _silent(what: str, done: int, total: int, /) -> None:
     """Nobody wants to know."""
 
 

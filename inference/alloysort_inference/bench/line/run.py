@@ -1,0 +1,211 @@
+"""A recipe on the twin: what each outlet got, and how sure of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alloysort_datasets.alloys.stream import MIXES
+from alloysort_datasets.errors import RecipeError
+from alloysort_datasets.families import ELEMENTS, FAMILIES
+from alloysort_datasets.piece import Split
+from alloysort_datasets.simulate import Simulation, simulate
+from alloysort_datasets.table.layers import LAYERS, MOSTLY, OPAQUE
+from alloysort_inference.bench.accuracy.judge import Judged
+from alloysort_inference.bench.accuracy.outlets import families_of
+from alloysort_inference.bench.line.feed import Conditions, Feed, draw_feed
+from alloysort_inference.bench.line.reel import Reel, judge_reel
+from alloysort_inference.bench.line.twin import Run, run
+from alloysort_inference.policy.belt import Line
+from alloysort_inference.policy.guarantee import shares_in
+from alloysort_inference.policy.recipe import Outlet, Recipe
+from alloysort_models.bundle.figures import bootstrap_weights, figure, per_batch, ratio
+from alloysort_models.bundle.manifest import Bundle
+
+REEL_PIECES: Final = 4000
+REEL_SEED: Final = 60_001
+REEL_VERSION: Final = 1  # of the simulation that a kept reel is from
+DEFAULT_FEED: Final = "zorba"
+Step = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to run.
+
+    Attributes:
+        recipe: that sorts; its `[line]` is the belt's.
+        data: tables of the reel; none: one is simulated in the feed's mix, once, and kept.
+        split: of the tables; None: all pieces.
+        feed: name of a mix, or None: the recipe's.
+        pieces: that run by.
+        conditions: of the belt.
+        seed: of everything that is drawn.
+    """
+
+    recipe: Recipe
+    data: tuple[Path, ...] = ()
+    split: Split | None = None
+    feed: str | None = None
+    pieces: int = 20_000
+    conditions: Conditions = field(default_factory=Conditions)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.feed is not None and self.feed not in MIXES:
+            raise RecipeError(f"feed {self.feed!r}: unknown; a mix is one of {', '.join(MIXES)}")
+
+
+def bench_line(question: Question, bundle: Bundle, step: Step | None = None) -> dict[str, Any]:
+    """Run a feed by, and count.
+
+    Raises:
+        RecipeError: a purity target is not fitted to the bundle.
+        TableError, DataError: the reel cannot be used, or so many pieces do not fit on the belt.
+        BundleError: the bundle cannot be used.
+    """
+    say = step or _silent
+    question.recipe.require_fitted(bundle.sha256)
+    reel, words = open_reel(question, bundle, say)
+    started = perf_counter()
+    mix = question.feed or question.recipe.feed
+    shares = shares_in(_mix(mix), reel.seen.family) if question.data and mix else np.ones(len(reel))
+    line = question.recipe.line or Line()
+    mass_g = reel.seen.mass_g.astype(np.float64)
+    feed = draw_feed(question.pieces, mass_g, shares, line, question.conditions, question.seed)
+    done = run(feed, reel, bundle, question.recipe, line, question.conditions, question.seed)
+    return {
+        "recipe": {"name": question.recipe.name, "sha256": question.recipe.sha256},
+        "bundle": {"name": bundle.manifest.name, "sha256": bundle.sha256},
+        "reel": words,
+        "feed": mix if isinstance(mix, str) else dict(mix or {}),
+        "speed_m_per_s": line.speed_m_per_s,
+        "rate_per_s": question.conditions.rate_per_s,
+        "seed": question.seed,
+        "simulated": True,
+        **tell(done, reel.seen, question.recipe, line, question.seed),
+        "took_s": round(perf_counter() - started, 2),
+    }
+
+
+def open_reel(question: Question, bundle: Bundle, say: Step) -> tuple[Reel, str]:
+    """The reel, and what it is in words."""
+    folders: Sequence[Path] = question.data
+    if not folders:
+        mix = question.feed or question.recipe.feed
+        folders = [kept_reel(mix if isinstance(mix, str) else DEFAULT_FEED, say)]
+    judged = partial(say, "pieces of the reel judged")
+    reel = judge_reel(folders, bundle, question.split, judged)
+    batches = len(np.unique(reel.seen.batch))
+    return reel, f"{len(reel)} pieces of {batches} batches: {', '.join(folder.name for folder in folders)}"
+
+
+def kept_reel(mix: str, say: Step) -> Path:
+    """The folder of a reel in a mix; simulated where it is not there yet, gone on with where it was left."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "alloysort" / f"reel-{REEL_VERSION}-{mix}-{REEL_PIECES}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    simulation = Simulation(REEL_PIECES, REEL_SEED, mix=mix)
+    for done in simulate(folder, simulation, os.cpu_count() or 1):
+        say("pieces of a reel simulated, once", done, REEL_PIECES)
+    return folder
+
+
+def tell(done: Run, reel: Judged, recipe: Recipe, line: Line, seed: int) -> dict[str, Any]:
+    """What became of a feed, as figures."""
+    feed = done.feed
+    seconds = float(feed.front_m[-1]) / line.speed_m_per_s
+    mass_g = reel.mass_g[feed.piece].astype(np.float64)
+    outlets = {
+        outlet.name: _outlet(done, reel, recipe, outlet, mass_g, seconds, seed) for outlet in recipe.outlets
+    }
+    return {
+        "outlets": outlets,
+        "pieces": len(feed),
+        "seconds": round(seconds, 1),
+        "mass_kg": round(float(mass_g.sum()) / 1000, 3),
+        "tonnes_per_h": round(float(mass_g.sum()) / 1e6 / seconds * 3600, 3),
+        "value": round(sum(outlet["value"] for outlet in outlets.values()), 2),
+        "late": done.late,
+        "crowded": done.crowded,
+        "misfires": done.misfires,
+        "went_elsewhere": int((done.went != done.wanted).sum()),
+        "lost": int((done.went < 0).sum()),
+    }
+
+
+def _outlet(
+    done: Run,
+    reel: Judged,
+    recipe: Recipe,
+    outlet: Outlet,
+    mass_g: NDArray[np.float64],
+    seconds: float,
+    seed: int,
+) -> dict[str, Any]:
+    piece = done.feed.piece
+    family = reel.family[piece]
+    inside = done.went == recipe.outlets.index(outlet)
+    wanted = families_of(outlet, recipe)[family] & (family >= 0)
+    metal = shows_metal(reel)[piece]
+    groups = {"": np.ones(len(piece), bool), "of_metal": metal, "of_hidden": ~metal}
+    told: dict[str, Any] = {
+        "pieces": int(inside.sum()),
+        "mass_kg": round(float(mass_g[inside].sum()) / 1000, 3),
+        "tonnes_per_h": round(float(mass_g[inside].sum()) / 1e6 / seconds * 3600, 4),
+    }
+    for name, group in groups.items():
+        draws = _draws(reel, done.feed, mass_g * group, inside, wanted, seed)
+        told |= {f"{key}_{name}" if name else key: figure(values) for key, values in draws.items()}
+    right, wrong = float(mass_g[inside & wanted].sum()), float(mass_g[inside & ~wanted].sum())
+    told["value"] = round((right * outlet.value_per_t - wrong * outlet.wrong_costs_per_t) / 1e6, 2)
+    told["composition"] = _composition(reel, piece[inside], mass_g[inside])
+    return told
+
+
+def _draws(
+    reel: Judged,
+    feed: Feed,
+    mass_g: NDArray[np.float64],
+    inside: NDArray[np.bool_],
+    wanted: NDArray[np.bool_],
+    seed: int,
+) -> dict[str, NDArray[np.float64]]:
+    """Purity, recovery and yield, with draws of whole batches of the reel."""
+    _, batch = np.unique(reel.batch, return_inverse=True)
+    columns = [mass_g * inside * wanted, mass_g * inside, mass_g * wanted, mass_g]
+    mine = batch[feed.piece]
+    hits, taken, there, fed = (bootstrap_weights(mine, seed) @ per_batch(mine, columns)).T
+    return {"purity": ratio(hits, taken), "recovery": ratio(hits, there), "yield": ratio(taken, fed)}
+
+
+def shows_metal(reel: Judged) -> NDArray[np.bool_]:
+    """(R,) the laser meets the piece itself: its own matter makes up most of the late plumes."""
+    painted = np.isin(reel.layer, [LAYERS.index(layer) for layer in OPAQUE.values()])
+    shown = np.where(np.isfinite(reel.shown), reel.shown >= MOSTLY, ~painted)
+    return np.asarray(shown & (reel.family != FAMILIES.index("non-metal")), np.bool_)
+
+
+def _composition(reel: Judged, piece: NDArray[np.int64], mass_g: NDArray[np.float64]) -> dict[str, float]:
+    """Wt% of what truly went in, where that is known."""
+    known = np.isfinite(reel.composition[piece]).all(axis=1)
+    if not mass_g[known].sum():
+        return {}
+    mean = mass_g[known] @ reel.composition[piece][known] / mass_g[known].sum()
+    return {element: round(float(content), 4) for element, content in zip(ELEMENTS, mean, strict=True)}
+
+
+def _silent(_: str, __: int, ___: int) -> None:
+    """Tell nobody."""
+
+
+def _mix(feed: Any) -> Any:
+    return MIXES[feed] if isinstance(feed, str) else feed
