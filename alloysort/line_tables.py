@@ -20,6 +20,11 @@ def show_line(console: Console, told: dict[str, Any]) -> None:
         f"{told['seconds']:.0f} s, feed {told['feed'] or 'as the reel'}; reel: {told['reel']}; 95 % intervals"
     )
     console.print(_outlets(told), _contents(told))
+    for name, outlet in told["outlets"].items():
+        if "boxes" in outlet:
+            boxes = outlet["boxes"]
+            broken = "".join(f"; {times} not {limit}" for limit, times in boxes["broken"].items())
+            console.print(f"{name}: {boxes['inside']} of {boxes['full']} full boxes inside{broken}")
     console.print(
         f"{told['tonnes_per_h']:.1f} t/h, value {told['value']:.2f}; {told['late']} late, {told['lost']} "
         f"lost, "

@@ -92,7 +92,7 @@ def fit(
     bundle: BundleOption = None,
     split: SplitOption = None,
 ) -> None:
-    """Find the bars that keep a recipe's purity targets, write them into it; refuses what cannot be met."""
+    """Find bars of purity targets and margins of melts, write them into it; refuses the impossible."""
     from alloysort_inference.bench.purity import fit as run_fit
     from alloysort_inference.policy.recipe import parse_recipe, read_recipe, recipe_path, shipped_recipes
 
@@ -198,5 +198,10 @@ def _toml(found: Fitted) -> str:
     """As the last table of a recipe's file."""
     lines = [FITTED + " # by `alloysort recipe fit`; not to be written by hand"]
     lines += [f"{key} = {json.dumps(getattr(found, key))}" for key in ("bundle", "targets", "data")]
-    lines += ["", "[fitted.bars]", *(f"{json.dumps(name)} = {bar!r}" for name, bar in found.bars.items())]
+    if found.bars:
+        bars = [f"{json.dumps(name)} = {bar!r}" for name, bar in found.bars.items()]
+        lines += ["", "[fitted.bars]", *bars]
+    for name, margins in found.melts.items():
+        lines += ["", f"[fitted.melts.{json.dumps(name)}]"]
+        lines += [f"{json.dumps(limit)} = {margin!r}" for limit, margin in margins.items()]
     return "\n".join(lines) + "\n"

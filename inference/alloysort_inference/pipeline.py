@@ -20,6 +20,7 @@ from alloysort_datasets.spectrum import Spectrum
 from alloysort_inference.assessment import Assessment
 from alloysort_inference.engine.session import WARM_UP_BATCHES, Engine
 from alloysort_inference.frontend.prepare import Prepared, prepare
+from alloysort_inference.policy.boxes import Boxes
 from alloysort_inference.policy.decide import decide, turn_away
 from alloysort_inference.policy.recipe import Recipe, load_recipe
 from alloysort_inference.record import Origin, Record, Status, Timing
@@ -80,6 +81,7 @@ class Arrival:
         image: a JPEG or PNG file; None where the camera saw nothing.
         piece_id: stands in the record; made up where None.
         batch: stands in the record.
+        mass_g: where somebody weighed or reckoned it; counts in the boxes of a melt.
         arrived_s: `time.perf_counter()` when the whole of it was there.
     """
 
@@ -87,6 +89,7 @@ class Arrival:
     image: Upload | None
     piece_id: str | None = None
     batch: str | None = None
+    mass_g: float | None = None
     arrived_s: float = field(default_factory=perf_counter)
 
     @property
@@ -126,6 +129,7 @@ class Classifier:
         self.recipe = recipe
         self.bundle = Origin(engine.bundle.manifest.name, engine.bundle.sha256)
         self.recipe_origin = Origin(recipe.name, recipe.sha256)
+        self.boxes = Boxes(recipe)
 
     def classify(
         self,
@@ -206,6 +210,8 @@ class Classifier:
 
     def _decide(self, ready: Ready, assessment: Assessment, infer_ms: float) -> Record:
         started, arrival = perf_counter(), ready.arrival
+        piece_id = arrival.piece_id or unused_id()
+        mass_g = self.recipe.typical_piece_g if arrival.mass_g is None else arrival.mass_g
         thresholds = self.engine.bundle.manifest.thresholds
         decision = decide(
             assessment,
@@ -213,12 +219,13 @@ class Classifier:
             thresholds,
             blind=ready.prepared.blind,
             quality=ready.prepared.quality,
+            offer=lambda outlet: self.boxes.offer(outlet, piece_id, mass_g, assessment),
         )
         decided = perf_counter()
         steps = (ready.decode_ms, ready.prepare_ms, infer_ms, _ms(decided - started))
         waiting_ms = max(0.0, _ms(decided - arrival.arrived_s) - sum(steps))
         return Record(
-            piece_id=arrival.piece_id or unused_id(),
+            piece_id=piece_id,
             batch=arrival.batch,
             time=datetime.now(UTC),
             bundle=self.bundle,

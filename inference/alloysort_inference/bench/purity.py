@@ -16,10 +16,12 @@ from alloysort_datasets.table.store import count_pieces, table_sha256
 from alloysort_inference.bench.accuracy.judge import Judged, judge_tables
 from alloysort_inference.bench.accuracy.outlets import masses, scores
 from alloysort_inference.bench.accuracy.run import ALL
+from alloysort_inference.bench.melt import melt_margins
 from alloysort_inference.policy.guarantee import Curve, Evidence, curve, shares_in
 from alloysort_inference.policy.recipe import DEFAULT_RECIPE, Fitted, Outlet, Recipe
 from alloysort_models.bundle.manifest import Bundle
 
+FITTED_BOX_G: Final = 50_000.0  # of a trial box: several are filled from what is known
 STEPS: Final = (0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999)  # purities that a table of a curve shows
 
 
@@ -97,15 +99,18 @@ def curve_of(judged: Judged, recipe: Recipe, outlet: Outlet, seed: int = 0) -> C
 
 
 def fit(recipe: Recipe, bundle: Bundle, known: Known, seed: int = 0) -> tuple[Fitted, dict[str, Curve]]:
-    """The lowest bars that keep the purity targets, and the curve of each such outlet.
+    """The lowest bars that keep the purity targets, with the curve of each such outlet; margins of melts.
 
     Raises:
         RecipeError: there is no target, or one cannot be met; says what can be.
         DataError: the known pieces are too few.
     """
     aimed = {outlet.name: outlet for outlet in recipe.outlets if outlet.purity is not None}
-    if not aimed:
-        raise RecipeError(f"recipe {recipe.name}: no outlet has a purity target, there is nothing to fit")
+    melts = [outlet for outlet in recipe.outlets if outlet.melt is not None]
+    if not aimed and not melts:
+        raise RecipeError(
+            f"recipe {recipe.name}: no outlet has a purity target or a melt, there is nothing to fit"
+        )
     curves = {name: curve_of(known.judged, recipe, outlet, seed) for name, outlet in aimed.items()}
     bars, short = {}, []
     for name, outlet in aimed.items():
@@ -116,7 +121,29 @@ def fit(recipe: Recipe, bundle: Bundle, known: Known, seed: int = 0) -> tuple[Fi
             bars[name] = min(1.0, float(curves[name].bar[place]))
     if short:
         raise RecipeError(f"recipe {recipe.name}: " + "; ".join(short))
-    return Fitted(bundle=bundle.sha256, targets=recipe.targets_sha256, data=known.data, bars=bars), curves
+    margins = {outlet.name: _melt_margins(recipe, outlet, known.judged, seed) for outlet in melts}
+    fitted = Fitted(
+        bundle=bundle.sha256,
+        targets=recipe.targets_sha256,
+        data=known.data,
+        bars=bars,
+        melts=margins,
+    )
+    return fitted, curves
+
+
+def _melt_margins(recipe: Recipe, outlet: Outlet, judged: Judged, seed: int) -> dict[str, float]:
+    """How far from each limit an outlet's boxes stay, in the recipe's feed."""
+    seen = evidence_of(judged, recipe, outlet)
+    candidate = seen.score >= recipe.bars[outlet.name]
+    melt = recipe.melt_of(outlet)
+    try:
+        margins = melt_margins(
+            judged, candidate, seen.share, melt.spec, min(melt.box_g, FITTED_BOX_G), outlet.sure, seed
+        )
+    except DataError as fault:
+        raise DataError(f"recipe {recipe.name}: outlet {outlet.name!r}: {fault}") from None
+    return {name: round(float(margin), 6) for name, margin in zip(melt.spec.names, margins, strict=True)}
 
 
 def points(found: Curve, outlet: Outlet) -> list[dict[str, float | None]]:

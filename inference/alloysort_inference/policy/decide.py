@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from alloysort_datasets.families import ALUMINIUM
 from alloysort_inference.assessment import Assessment
 from alloysort_inference.decision import Decision
-from alloysort_inference.policy.recipe import Recipe
+from alloysort_inference.policy.recipe import Outlet, Recipe
 from alloysort_models.bundle.manifest import Thresholds
+
+Offer = Callable[[str], bool]
 
 
 def decide(
@@ -18,6 +20,7 @@ def decide(
     *,
     blind: bool = False,
     quality: Sequence[str] = (),
+    offer: Offer | None = None,
 ) -> Decision:
     """Choose the outlet whose families are together most probable, if they reach its minimum confidence.
 
@@ -31,6 +34,7 @@ def decide(
             is accepted.
         blind: no sensor saw anything, so the assessment is about nothing.
         quality: flags of the measurement.
+        offer: whether the box of an outlet with a melt takes the piece; None: none does.
     """
     limit = thresholds.novelty if recipe.novelty_limit is None else recipe.novelty_limit
     novel = assessment.novelty > limit
@@ -49,11 +53,13 @@ def decide(
         reason = f"novel: novelty {assessment.novelty:.3g} is over {limit:.3g}"
     elif doubts:
         reason = f"doubted: {', '.join(doubts)}"
-    elif bar is not None and share >= bar:
+    elif bar is not None and share >= bar and not _leaves(best, offer):
         chosen = best
         reason = f"confident: {best.name} {share:.3f}"
     elif not any(assessment.family in outlet.families for outlet in recipe.outlets):
         reason = f"unclaimed: no outlet takes {assessment.family}"
+    elif bar is not None and share >= bar:
+        reason = f"melt: the box of {best.name} is better without it"
     else:
         reason = f"unsure: {best.name} {share:.3f} is under {bar or 1:.3g}"
     trusted = not (blind or hidden or novel)
@@ -67,6 +73,11 @@ def decide(
         novel=novel,
         reason=reason,
     )
+
+
+def _leaves(outlet: Outlet, offer: Offer | None) -> bool:
+    """Whether an outlet's box leaves a piece that its confidence would let in."""
+    return outlet.melt is not None and (offer is None or not offer(outlet.name))
 
 
 def turn_away(recipe: Recipe, reason: str) -> Decision:

@@ -22,13 +22,13 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections import Counter
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import numpy as np
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -43,14 +43,17 @@ from pydantic_core import ErrorDetails
 
 from alloysort_datasets.alloys.stream import MIXES
 from alloysort_datasets.errors import RecipeError
-from alloysort_datasets.families import FAMILIES
-from alloysort_inference.flags import FLAGS
-from alloysort_inference.policy.belt import Line, place_faults
+from alloysort_inference.policy.belt import Line
+from alloysort_inference.policy.faults import cross_faults
+from alloysort_inference.policy.melt import Melt, spec_from, spec_of
 
 SHIPPED: Final = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE: Final = "wrought-cast"
 BATCH_PIECES: Final = 2000
 SURE: Final = 0.95
+TYPICAL_PIECE_G: Final = 25.0
+BOX_KG: Final = 500.0
+MELT_BAR: Final = 0.98  # of what may go into a melt, where nothing is said
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
 OutletName = Annotated[str, Field(pattern=r"^\w[\w ._()+/-]{0,63}$")]
@@ -59,6 +62,12 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Feed = Annotated[
     Annotated[str, Tag("mix")] | Annotated[dict[str, Annotated[FiniteFloat, Field(ge=0)]], Tag("shares")],
     Discriminator(lambda feed: "shares" if isinstance(feed, dict) else "mix"),
+]
+
+Ends = Annotated[list[Annotated[float, Field(ge=0, le=100)]], Field(min_length=2, max_length=2)]
+MeltLimits = Annotated[
+    Annotated[str, Tag("alloy")] | Annotated[dict[str, Ends], Tag("limits")],
+    Discriminator(lambda melt: "limits" if isinstance(melt, dict) else "alloy"),
 ]
 
 
@@ -86,8 +95,13 @@ class Outlet(BaseModel):
     purity: Share | None = Field(
         default=None, description="instead: least part of its mass in a batch that is of its families"
     )
+    melt: MeltLimits | None = Field(
+        default=None, description="or: an alloy that a box is to melt into, or limits in wt% by element"
+    )
+    box_kg: Annotated[float, Field(gt=0, le=1e6)] = Field(default=BOX_KG, description="of a full box")
     sure: Annotated[float, Field(ge=0.5, lt=1)] = Field(
-        default=SURE, description="least part of the batches that reach `purity`"
+        default=SURE,
+        description="least part of the batches that reach `purity`, of the boxes that keep `melt`",
     )
     value_per_t: FiniteFloat = Field(default=0.0, description="what a tonne of its families brings here")
     wrong_costs_per_t: FiniteFloat = Field(default=0.0, description="what a tonne of others costs here")
@@ -104,7 +118,12 @@ class Fitted(BaseModel):
     bundle: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the bundle")]
     targets: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of what was asked")]
     data: str = Field(description="the pieces that the bars rest on, in words")
-    bars: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(description="least confidence by outlet")
+    bars: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(
+        default_factory=dict, description="least confidence by outlet"
+    )
+    melts: dict[str, dict[str, FiniteFloat]] = Field(
+        default_factory=dict, description="by outlet and limit, wt% that a box stays away from it"
+    )
 
 
 class Recipe(BaseModel):
@@ -127,6 +146,9 @@ class Recipe(BaseModel):
     batch_pieces: Annotated[int, Field(ge=50, le=1_000_000)] = Field(
         default=BATCH_PIECES, description="pieces of a batch, fed: purity is promised batch by batch"
     )
+    typical_piece_g: Annotated[float, Field(gt=0, le=1e6)] = Field(
+        default=TYPICAL_PIECE_G, description="what a piece counts for in a melt where nobody tells its mass"
+    )
     line: Line | None = Field(default=None, description="belt and valves")
     outlets: Annotated[list[Outlet], Field(min_length=1)]
     fitted: Fitted | None = None
@@ -146,7 +168,7 @@ class Recipe(BaseModel):
     def bars(self) -> dict[str, float]:
         """By outlet, the least confidence of what it takes; an outlet that takes nothing has none."""
         found = {} if self.fitted is None else self.fitted.bars
-        bars = {outlet.name: outlet.min_confidence or found.get(outlet.name) for outlet in self.outlets}
+        bars = {o.name: o.min_confidence or found.get(o.name) or _melt_bar(o) for o in self.outlets}
         return {name: bar for name, bar in bars.items() if bar is not None}
 
     @property
@@ -157,32 +179,45 @@ class Recipe(BaseModel):
     @property
     def targets_sha256(self) -> str:
         """Of what the bars of a fit hang on."""
-        asked = [[o.name, sorted(o.families), o.min_confidence, o.purity, o.sure] for o in self.outlets]
+        asked = [
+            [o.name, sorted(o.families), o.min_confidence, o.purity, o.melt, o.box_kg, o.sure]
+            for o in self.outlets
+        ]
         limits = (self.novelty_limit, self.surface_limit, sorted(self.doubted))
         told = json.dumps([self.default, *limits, self.feed, self.batch_pieces, asked])
         return hashlib.sha256(told.encode()).hexdigest()
 
     def require_fitted(self, bundle_sha256: str) -> None:
-        """Refuse a purity target without a bar that was found for it and for this bundle.
+        """Refuse a purity target or a melt that is not fitted to the bundle.
 
         Raises:
             RecipeError: there is one.
         """
-        aimed = [outlet for outlet in self.outlets if outlet.purity is not None]
+        aimed = [outlet for outlet in self.outlets if outlet.purity is not None or outlet.melt is not None]
         if not aimed:
             return
+        known = {} if self.fitted is None else self.fitted.bars | self.fitted.melts
         if self.fitted is None:
-            why = "has no bar yet"
+            why = "is not fitted yet"
         elif self.fitted.bundle != bundle_sha256:
-            why = f"has a bar for another bundle, {self.fitted.bundle[:12]}…, not {bundle_sha256[:12]}…"
-        elif self.fitted.targets != self.targets_sha256 or any(o.name not in self.bars for o in aimed):
-            why = "has a bar for what the recipe said before it was changed"
+            why = f"is fitted to another bundle, {self.fitted.bundle[:12]}…, not {bundle_sha256[:12]}…"
+        elif self.fitted.targets != self.targets_sha256 or any(o.name not in known for o in aimed):
+            why = "is fitted to what the recipe said before it was changed"
         else:
             return
+        target = "purity" if aimed[0].melt is None else "melt"
         raise RecipeError(
-            f"recipe {self.name}: outlet {aimed[0].name!r}: purity {aimed[0].purity:g} {why}: "
-            "alloysort recipe fit FILE --data TABLE finds it"
+            f"recipe {self.name}: outlet {aimed[0].name!r}: its {target} {why}: "
+            "alloysort recipe fit FILE --data TABLE does it"
         )
+
+    def melt_of(self, outlet: Outlet) -> Melt:
+        """The empty box of an outlet with a melt; where it is not fitted the model is taken to be right."""
+        limits = outlet.melt or {}
+        spec = spec_of(limits) if isinstance(limits, str) else spec_from(limits)
+        told = None if self.fitted is None else self.fitted.melts.get(outlet.name)
+        margins = None if told is None else np.array([told.get(name, 0.0) for name in spec.names])
+        return Melt(spec, outlet.box_kg * 1000, margins)
 
     @property
     def sha256(self) -> str:
@@ -259,100 +294,8 @@ def parse_content(content: Mapping[str, Any], name: str) -> Recipe:
         raise FaultyRecipeError(name, faults) from None
 
 
-def cross_faults(content: Mapping[str, Any]) -> list[str]:
-    """The faults that lie between keys rather than in one; keys of a wrong type are passed over."""
-    listed = content.get("outlets")
-    tables = [table for table in listed if isinstance(table, dict)] if isinstance(listed, list) else []
-    default = content.get("default")
-    names = [table["name"] for table in tables if isinstance(table.get("name"), str)]
-    faults = [f"outlet {name!r} is there {times} times" for name, times in _repeated(names)]
-    if isinstance(default, str) and default not in names:
-        faults.append(f"default {default!r} is none of the outlets {', '.join(names) or '(there are none)'}")
-    for table in tables:
-        faults += _outlet_faults(table, is_default=table.get("name") == default)
-    faults += _feed_faults(content.get("feed")) + _doubt_faults(content.get("doubted"))
-    faults += _line_faults(content.get("line"), default, tables)
-    claimed = [family for table in tables for family in sorted(set(_families(table)))]
-    faults += [f"family {family!r} goes to {times} outlets" for family, times in _repeated(claimed)]
-    return faults
-
-
-def _feed_faults(feed: object) -> list[str]:
-    if isinstance(feed, str) and feed not in MIXES:
-        return [f"feed {feed!r}: unknown; a mix is one of {', '.join(MIXES)}, or shares by family"]
-    if not isinstance(feed, dict):
-        return []
-    unknown = [family for family in feed if family not in FAMILIES]
-    if unknown:
-        listed = ", ".join(map(repr, unknown))
-        return [f"feed: unknown {listed}; known are {', '.join(FAMILIES)}"]
-    shares = [share for share in feed.values() if isinstance(share, (int, float))]
-    return [] if len(shares) < len(feed) or sum(shares) > 0 else ["feed: no family has a share over 0"]
-
-
-def _doubt_faults(doubted: object) -> list[str]:
-    flags = doubted if isinstance(doubted, list) else []
-    unknown = [flag for flag in flags if isinstance(flag, str) and flag not in FLAGS]
-    return (
-        [f"doubted: unknown {', '.join(map(repr, unknown))}; known are {', '.join(FLAGS)}"] if unknown else []
-    )
-
-
-def _line_faults(line: object, default: object, tables: list[dict[str, Any]]) -> list[str]:
-    """Rows of nozzles that cannot be, once the belt is known."""
-    placed = [table for table in tables if isinstance(table.get("at_m"), (int, float))]
-    if line is None:
-        return [f"outlet {table.get('name')!r}: at_m {table['at_m']:g}: without a [line]" for table in placed]
-    ejecting = [table for table in tables if _ejects(table, default)]
-    faults = [
-        f"outlet {table.get('name')!r}: at_m: missing, the metres from the camera to its row of nozzles"
-        for table in ejecting
-        if table.get("at_m") is None
-    ]
-    faults += [
-        f"outlet {table.get('name')!r}: at_m {table['at_m']:g}: it ejects nothing"
-        for table in placed
-        if table not in ejecting
-    ]
-    try:
-        belt = line if isinstance(line, Line) else Line.model_validate(line)
-    except ValidationError:
-        return faults
-    return faults + place_faults(belt, [(str(table.get("name")), table["at_m"]) for table in placed])
-
-
-def _ejects(table: Mapping[str, Any], default: object) -> bool:
-    eject = table.get("eject")
-    return table.get("name") != default if eject is None else bool(eject)
-
-
-def _outlet_faults(table: Mapping[str, Any], *, is_default: bool) -> list[str]:
-    label = f"outlet {table.get('name', '(no name)')!r}"
-    families = _families(table)
-    unknown = [family for family in dict.fromkeys(families) if family not in FAMILIES]
-    faults = [f"{label}: family {family!r} is there {times} times" for family, times in _repeated(families)]
-    if unknown:
-        listed = ", ".join(map(repr, unknown))
-        faults.append(f"{label}: families: unknown {listed}; known are {', '.join(FAMILIES)}")
-    if not table.get("families") and not is_default:
-        faults.append(f"{label}: families: names none, and it is not the default outlet")
-    barred = [key for key in ("min_confidence", "purity") if table.get(key) is not None]
-    if families and not barred:
-        faults.append(f"{label}: min_confidence: missing, must be over 0 and up to 1; or a purity target")
-    if len(barred) > 1:
-        faults.append(f"{label}: min_confidence and purity: one or the other, a fit finds the bar")
-    if not table.get("families"):
-        faults += [f"{label}: {key} {table[key]!r}: of no use without families" for key in barred]
-    return faults
-
-
-def _families(table: Mapping[str, Any]) -> list[str]:
-    families = table.get("families")
-    return [item for item in families if isinstance(item, str)] if isinstance(families, list) else []
-
-
-def _repeated(items: list[str]) -> list[tuple[str, int]]:
-    return [(item, times) for item, times in Counter(items).items() if times > 1]
+def _melt_bar(outlet: Outlet) -> float | None:
+    return None if outlet.melt is None else MELT_BAR
 
 
 def _fault(detail: ErrorDetails, content: Mapping[str, Any]) -> str:

@@ -38,6 +38,7 @@ class Conditions:
         missed: share of the pieces that the laser misses altogether.
         misfires: share of the openings that bring no air.
         valve_jitter_ms: of the moment when air comes, one sigma.
+        mass_error: of what is told of a piece's mass, sigma of its logarithm.
         slip: of the belt on its roller, share of the way.
 
     Raises:
@@ -51,6 +52,7 @@ class Conditions:
     missed: float = 0.01
     misfires: float = 0.001
     valve_jitter_ms: float = 0.3
+    mass_error: float = 0.1
     slip: float = 0.001
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,12 +27,14 @@ from alloysort_inference.bench.line.reel import Reel, judge_reel
 from alloysort_inference.bench.line.twin import Run, run
 from alloysort_inference.policy.belt import Line
 from alloysort_inference.policy.guarantee import shares_in
+from alloysort_inference.policy.melt import Melt
 from alloysort_inference.policy.recipe import Outlet, Recipe
 from alloysort_models.bundle.figures import bootstrap_weights, figure, per_batch, ratio
 from alloysort_models.bundle.manifest import Bundle
 
 REEL_PIECES: Final = 4000
 REEL_SEED: Final = 60_001
+FULL: Final = 0.9  # of a box, true mass: the told one is off
 REEL_VERSION: Final = 1  # of the simulation that a kept reel is from
 DEFAULT_FEED: Final = "zorba"
 Step = Callable[[str, int, int], None]
@@ -168,6 +171,8 @@ def _outlet(
     right, wrong = float(mass_g[inside & wanted].sum()), float(mass_g[inside & ~wanted].sum())
     told["value"] = round((right * outlet.value_per_t - wrong * outlet.wrong_costs_per_t) / 1e6, 2)
     told["composition"] = _composition(reel, piece[inside], mass_g[inside])
+    if outlet.melt is not None:
+        told["boxes"] = _boxes(done, reel, recipe.melt_of(outlet), inside, mass_g)
     return told
 
 
@@ -192,6 +197,24 @@ def shows_metal(reel: Judged) -> NDArray[np.bool_]:
     painted = np.isin(reel.layer, [LAYERS.index(layer) for layer in OPAQUE.values()])
     shown = np.where(np.isfinite(reel.shown), reel.shown >= MOSTLY, ~painted)
     return np.asarray(shown & (reel.family != FAMILIES.index("non-metal")), np.bool_)
+
+
+def _boxes(
+    done: Run, reel: Judged, melt: Melt, inside: NDArray[np.bool_], mass_g: NDArray[np.float64]
+) -> dict[str, Any]:
+    """Full boxes, and how many of them truly keep every limit; what was blown in by mistake counts too."""
+    went = np.flatnonzero(inside)
+    number = np.maximum.accumulate(done.box[went])  # a piece by mistake lies in the box of its time
+    full, good, broken = 0, 0, Counter[str]()
+    for box in range(1, int(number.max(initial=0)) + 1):
+        there = went[number == box]
+        if mass_g[there].sum() < FULL * melt.box_g:
+            continue
+        contents = _composition(reel, done.feed.piece[there], mass_g[there])
+        over = melt.spec.broken(np.array([contents[element] for element in ELEMENTS]))
+        full, good = full + 1, good + (not over)
+        broken.update(over)
+    return {"full": full, "inside": good, "broken": dict(broken)}
 
 
 def _composition(reel: Judged, piece: NDArray[np.int64], mass_g: NDArray[np.float64]) -> dict[str, float]:

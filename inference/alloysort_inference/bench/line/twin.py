@@ -16,6 +16,7 @@ from alloysort_inference.bench.line.feed import Conditions, Feed
 from alloysort_inference.bench.line.reel import Reel, Said, said_of
 from alloysort_inference.line.eject import COVERED, LONGEST_M, Ejection, Opening, Outline
 from alloysort_inference.policy.belt import Line
+from alloysort_inference.policy.boxes import Boxes
 from alloysort_inference.policy.decide import decide
 from alloysort_inference.policy.recipe import Recipe
 from alloysort_models.bundle.manifest import Bundle, Thresholds
@@ -35,6 +36,7 @@ class Run:
         late: answers that came after the deadline or the window.
         crowded: openings withheld for a neighbour's sake.
         misfires: openings without air.
+        box: (N,) the box that a melt's outlet counted it into; 0 where none did.
     """
 
     feed: Feed
@@ -43,6 +45,7 @@ class Run:
     late: int
     crowded: int
     misfires: int
+    box: NDArray[np.int64]
 
 
 def run(
@@ -73,6 +76,11 @@ class _Twin:
         self.wanted = np.full(len(feed), self.names.index(recipe.default))
         self.went = np.full(len(feed), -1)
         self.fronts = feed.front_m.tolist()
+        self.box = np.zeros(len(feed), np.int64)
+        self.boxes = Boxes(recipe)
+        self.boxes.begin()
+        error = self.rng.lognormal(0.0, conditions.mass_error, len(feed))
+        self.told_g = reel.seen.mass_g[feed.piece] * error
         self.late = self.misfires = 0
 
     def run(self) -> Run:
@@ -95,15 +103,30 @@ class _Twin:
         self._roll(float(position.max()) + LONGEST_M + 100.0)
         self.went[self.went < 0] = self.names.index(self.ejection.passes)
         missed = self.ejection.missed
-        return Run(self.feed, self.wanted, self.went, self.late + missed.late, missed.crowded, self.misfires)
+        return Run(
+            self.feed,
+            self.wanted,
+            self.went,
+            self.late + missed.late,
+            missed.crowded,
+            self.misfires,
+            self.box,
+        )
 
     def _decide(self, heap: int, head: int, members: NDArray[np.int64]) -> None:
         said: Said = self.said[int(self.feed.missed[head])][int(self.feed.piece[head])]
         if said.assessment is None:
             return  # refused: on its way to the default outlet already
+        assessment, mass_g = said.assessment, float(self.told_g[members].sum())
         decision = decide(
-            said.assessment, self.recipe, self.thresholds, blind=said.blind, quality=said.quality
+            assessment,
+            self.recipe,
+            self.thresholds,
+            blind=said.blind,
+            quality=said.quality,
+            offer=lambda outlet: self.boxes.offer(outlet, str(heap), mass_g, assessment),
         )
+        self.box[members] = self.boxes.number_of(decision.outlet)
         if self.ejection.decide(heap, decision.outlet):
             self.wanted[members] = self.names.index(self.ejection.outlet_of(heap) or decision.outlet)
 
