@@ -121,6 +121,9 @@ def serve(
     log: Annotated[
         Path | None, typer.Option(help="Append every decision to this file, as JSON lines.")
     ] = None,
+    boxes: Annotated[
+        Path | None, typer.Option(help="Keep the boxes of melts in this file; they go on after a restart.")
+    ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Sort a generated stream of pieces beside.")] = False,
     rate: Annotated[
         float, typer.Option(help="Pieces a second of the demonstration.", min=0.1, max=10_000)
@@ -138,7 +141,9 @@ def serve(
     from alloysort_inference.doors.serve import serve as run_service
     from alloysort_inference.doors.settings import read_settings
 
-    settings = read_settings(os.environ, bundle=bundle, recipe=recipe, host=host, port=port, log=log)
+    settings = read_settings(
+        os.environ, bundle=bundle, recipe=recipe, host=host, port=port, log=log, boxes=boxes
+    )
     stream = None
     if demo:
         from alloysort.demo_stream import open_stream

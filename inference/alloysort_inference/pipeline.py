@@ -81,16 +81,16 @@ class Arrival:
         image: a JPEG or PNG file; None where the camera saw nothing.
         piece_id: stands in the record; made up where None.
         batch: stands in the record.
-        mass_g: where somebody weighed or reckoned it; counts in the boxes of a melt.
         arrived_s: `time.perf_counter()` when the whole of it was there.
+        mass_g: where somebody weighed or reckoned it; counts in the boxes of a melt.
     """
 
     spectrum: Upload | Undecoded | Spectrum | None
     image: Upload | None
     piece_id: str | None = None
     batch: str | None = None
-    mass_g: float | None = None
     arrived_s: float = field(default_factory=perf_counter)
+    mass_g: float | None = None
 
     @property
     def size(self) -> int:

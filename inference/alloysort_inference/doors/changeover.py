@@ -130,6 +130,7 @@ class Changeover:
         candidate = self._loaded()
         self._end_shadow()
         retired = [self.previous]
+        candidate.boxes.take_over(self.current.boxes)
         self.previous, self.current, self.candidate = self.current, candidate, None
         threading.Thread(target=retired.clear, name="retire").start()  # milliseconds, which the loop has not
 
@@ -142,6 +143,7 @@ class Changeover:
         if self.previous is None:
             raise NothingLoadedError("nothing was switched yet: there is nothing to go back to")
         self._end_shadow()
+        self.previous.boxes.take_over(self.current.boxes)
         self.previous, self.current = self.current, self.previous
 
     def close(self) -> None:

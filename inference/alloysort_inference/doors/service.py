@@ -79,12 +79,18 @@ class Service:
         """Run the engine until it is as fast as it gets; from then on the service is ready."""
         self.loop = asyncio.get_running_loop()
         try:
-            await anyio.to_thread.run_sync(self.classifier.warm_up)
+            await anyio.to_thread.run_sync(self._warm_up)
             settle_memory()
         except AlloysortError as error:
             self.waiting_for = str(error)
         else:
             self.waiting_for = None
+
+    def _warm_up(self) -> None:
+        self.classifier.warm_up()
+        self.classifier.boxes.begin(self.settings.boxes)
+        if len(self.classifier.boxes) and self.settings.boxes is None:
+            _log.warning("boxes are not kept over a restart: no journal is set")
 
     def register(self, axis: Axis) -> Axis:
         """Keep an axis that pieces at any door may name; the same one gets the same number.
@@ -154,6 +160,7 @@ class Service:
         await self.intake.close()
         await asyncio.to_thread(self.batcher.close)
         await asyncio.to_thread(self.changeover.close)
+        self.classifier.boxes.end()
         if self.log is not None:
             await asyncio.to_thread(self.log.close)
 

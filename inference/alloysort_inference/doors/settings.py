@@ -33,6 +33,9 @@ class Settings(BaseModel):
         default=None, description="of the stream door; one above `port` if unset"
     )
     log: Path | None = Field(default=None, description="decision log, appended to")
+    boxes: Path | None = Field(
+        default=None, description="journal of the boxes of melts, which go on where it ends; unset: not kept"
+    )
     messages: Form = Field(default="text", description="what the process says on stderr: text, or JSON lines")
     providers: tuple[str, ...] | None = Field(
         default=None, description="onnxruntime execution providers; in the environment separated by commas"

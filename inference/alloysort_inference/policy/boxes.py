@@ -79,6 +79,7 @@ class Boxes:
         self._journal: TextIO | None = None
         self._counting = False
         self.faults = 0
+        self._heir: Boxes | None = None
 
     def __len__(self) -> int:
         return len(self._filling)
@@ -104,8 +105,13 @@ class Boxes:
                 journal.close()
 
     def take_over(self, other: Boxes) -> None:
-        """Go on with the boxes of the recipe before: of each outlet whose limits are the same."""
-        with self._lock, other._lock:
+        """Go on with the boxes of the recipe before: of each outlet whose limits are the same.
+
+        Pieces that are still under way with that recipe are counted here.
+        """
+        if other is self:
+            return
+        with other._lock, self._lock:
             for name, filling in self._filling.items():
                 before = other._filling.get(name)
                 if before is not None and before.melt.spec.names == filling.melt.spec.names:
@@ -113,9 +119,12 @@ class Boxes:
                     filling.ids = before.ids
             self._journal, self._counting = other._journal, other._counting
             other._journal, other._counting = None, False
+            other._heir, self._heir = self, None
 
     def offer(self, outlet: str, piece_id: str, mass_g: float, assessment: Assessment) -> bool:
         """Whether the outlet's box takes a piece; a piece that it has is not counted again."""
+        if self._heir is not None and outlet in self._heir._filling:
+            return self._heir.offer(outlet, piece_id, mass_g, assessment)
         filling = self._filling[outlet]
         contents = assessment.composition.astype(np.float64)
         sigma = assessment.composition_sigma.astype(np.float64)

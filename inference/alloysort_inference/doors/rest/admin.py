@@ -66,7 +66,7 @@ def add_admin(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/model/load", summary="Load a bundle or a recipe beside the one in use", responses=UNUSABLE)
     async def load(request: Request, wanted: Wanted) -> State:
-        _require_local(request)
+        require_local(request)
         try:
             await changeover.load(wanted.bundle, wanted.recipe)
         except (BundleError, RecipeError) as fault:
@@ -79,24 +79,25 @@ def add_admin(app: FastAPI, service: Service) -> None:
         responses=NOTHING_THERE,
     )
     async def shadow(request: Request) -> State:
-        _require_local(request)
+        require_local(request)
         changeover.try_beside()
         return _state(service)
 
     @app.post("/v1/model/switch", summary="Let the candidate decide", responses=NOTHING_THERE)
     async def switch(request: Request) -> State:
-        _require_local(request)
+        require_local(request)
         changeover.switch()
         return _state(service)
 
     @app.post("/v1/model/rollback", summary="Let the one before decide again", responses=NOTHING_THERE)
     async def rollback(request: Request) -> State:
-        _require_local(request)
+        require_local(request)
         changeover.roll_back()
         return _state(service)
 
 
-def _require_local(request: Request) -> None:
+def require_local(request: Request) -> None:
+    """Refuse who is not on this machine."""
     host = request.client.host if request.client else ""
     try:
         local = ipaddress.ip_address(host).is_loopback

@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field
 from alloysort_inference.doors.oip.routes import add_oip
 from alloysort_inference.doors.rest.admin import add_admin
 from alloysort_inference.doors.rest.answer import Answer, make_answer
+from alloysort_inference.doors.rest.boxes import add_boxes
 from alloysort_inference.doors.rest.metrics import CONTENT_TYPE, exposition
 from alloysort_inference.doors.rest.problem import Problem, RefusedError, describe, handle_problems
 from alloysort_inference.doors.rest.request import (
@@ -141,6 +142,7 @@ def create_app(settings: Settings, stream: socket.socket | None = None) -> FastA
     )
     app.state.service = service
     add_admin(app, service)
+    add_boxes(app, service)
     add_oip(app, service)
     handle_problems(app)
     _add_routes(app, service)

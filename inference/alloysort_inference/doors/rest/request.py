@@ -42,7 +42,7 @@ PIECES: Final = "application/vnd.alloysort.pieces"
 AXIS: Final = "application/vnd.alloysort.axis"
 MOST_PIECES: Final = 256  # of a batch
 FILES: Final = ("image", "spectrum")
-TEXTS: Final = ("piece_id", "batch", "saturation_counts", "deadline_ms")
+TEXTS: Final = ("piece_id", "batch", "saturation_counts", "deadline_ms", "mass_g")
 LABEL_LENGTH: Final = 200
 UNPACKERS: Final = {"gzip": 31, "x-gzip": 31, "deflate": zlib.MAX_WBITS}  # Content-Encoding to zlib's wbits
 SLOWEST_BYTES_S: Final = 10_000
@@ -62,6 +62,7 @@ Label = Annotated[
 ]
 Ceiling = Annotated[float, Field(gt=0)]
 Deadline = Annotated[float, Field(gt=0)]
+Mass = Annotated[float, Field(gt=0)]
 _NUMBERS: Final = {
     "type": "array",
     "items": {"type": "number"},
@@ -109,6 +110,7 @@ class JsonPiece(BaseModel):
     piece_id: Label | None = Field(default=None, description="comes back in the answer and the decision log")
     batch: Label | None = Field(default=None, description="kept in the decision log")
     deadline_ms: Deadline | None = Field(default=None, description="answer within this, else `late`")
+    mass_g: Mass | None = Field(default=None, description="where it is known; counts in the boxes of a melt")
 
 
 class JsonPieces(BaseModel):
@@ -144,6 +146,7 @@ class Form(BaseModel):
     batch: Label | None = Field(default=None, description="kept in the decision log")
     saturation_counts: Ceiling | None = Field(default=None, description="the detector's ceiling, if known")
     deadline_ms: Deadline | None = Field(default=None, description="answer within this, else `late`")
+    mass_g: Mass | None = Field(default=None, description="where it is known; counts in the boxes of a melt")
 
 
 class Sent(NamedTuple):
@@ -363,7 +366,8 @@ def parse_message(body: bytes, axes: Mapping[int, Axis]) -> Sent:
     """A piece from a piece message of the stream door."""
     piece = _by_contract(lambda: decode_piece(body, axes))
     image = None if piece.image is None else Upload("image", piece.image)
-    return Sent(Arrival(piece.counts, image, piece.piece_id, piece.batch), piece.deadline_ms)
+    arrival = Arrival(piece.counts, image, piece.piece_id, piece.batch, mass_g=piece.mass_g)
+    return Sent(arrival, piece.deadline_ms)
 
 
 def parse_messages(body: bytes, axes: Mapping[int, Axis]) -> list[Sent]:
@@ -414,7 +418,8 @@ def _sent(piece: JsonPiece, axes: Mapping[int, Axis], where: str = "") -> Sent:
     if axis is not None and piece.counts is not None:
         spectrum = Numbers(axis, piece.counts, _ceiling(ceiling))
     image = None if piece.image_base64 is None else Upload("image_base64", _decode_base64(piece.image_base64))
-    return Sent(Arrival(spectrum, image, piece.piece_id, piece.batch), piece.deadline_ms)
+    arrival = Arrival(spectrum, image, piece.piece_id, piece.batch, mass_g=piece.mass_g)
+    return Sent(arrival, piece.deadline_ms)
 
 
 def _validated(kind: type[M], body: bytes) -> M:
@@ -451,7 +456,13 @@ def parse_multipart(body: bytes, content_type: str) -> Sent:
     ceiling, deadline_ms = _number(texts, "saturation_counts"), _number(texts, "deadline_ms")
     if isinstance(spectrum, Upload) and ceiling is not None:
         spectrum = SpectrumFile(spectrum, ceiling)
-    arrival = Arrival(spectrum, uploads.get("image"), texts.get("piece_id"), texts.get("batch"))
+    arrival = Arrival(
+        spectrum,
+        uploads.get("image"),
+        texts.get("piece_id"),
+        texts.get("batch"),
+        mass_g=_number(texts, "mass_g"),
+    )
     return Sent(arrival, deadline_ms)
 
 

@@ -93,6 +93,7 @@ class AsyncLine(WSListener):
         deadline_ms: float | None = None,
         piece_id: str | None = None,
         batch: str | None = None,
+        mass_g: float | None = None,
     ) -> asyncio.Future[StreamAnswer]:
         """Send a piece; the answer comes with the future.
 
@@ -102,6 +103,7 @@ class AsyncLine(WSListener):
             image: a JPEG or PNG file; None: no picture.
             deadline_ms: from its arrival to its answer; None: the service's own.
             piece_id, batch: stand in the answer and in the log.
+            mass_g: where it is known; counts in the boxes of a melt.
 
         Raises:
             LineClosedError: the connection is gone.
@@ -112,7 +114,8 @@ class AsyncLine(WSListener):
             values = np.atleast_2d(np.asarray(shots))
             kept = values if values.dtype == np.uint16 else values.astype(np.float32, copy=False)
             counts = Counts(axis, kept)
-        self._write(encode_piece(PieceMessage(number, counts, image, deadline_ms, piece_id, batch)))
+        piece = PieceMessage(number, counts, image, deadline_ms, piece_id, batch, mass_g)
+        self._write(encode_piece(piece))
         answer = self._open[number] = self._loop.create_future()
         return answer
 

@@ -188,7 +188,7 @@ class Line(WSListener):
             raise ClosedError(STOPPING)
         piece = decode_piece(message, self._axes)
         image = None if piece.image is None else Upload("image", piece.image)
-        arrival = Arrival(piece.counts, image, piece.piece_id, piece.batch, arrived_s)
+        arrival = Arrival(piece.counts, image, piece.piece_id, piece.batch, arrived_s, piece.mass_g)
         number = piece.number
         service.submit(arrival, piece.deadline_ms, lambda record: self._decided(number, record))
         self._open += 1

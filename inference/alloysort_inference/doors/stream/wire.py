@@ -3,8 +3,8 @@
 A line sends its axes once and names them by number afterwards:
 
     axis    "ASX1"  number u32  channels u32  reserved u32  saturation f64   wavelength_nm f64 x channels
-    piece   "ASP1"  axis u32  id u64  deadline_ms f32  image bytes u32  shots u16  kind u16  id bytes u16
-            batch bytes u16   counts f32 or u16 x shots x channels   image   piece_id   batch
+    piece   "ASP2"  axis u32  id u64  deadline_ms f32  image bytes u32  shots u16  kind u16  id bytes u16
+            batch bytes u16   mass_g f32   counts f32 or u16 x shots x channels   image   piece_id   batch
 
 and gets one answer for every piece, in the order in which they are decided:
 
@@ -31,7 +31,7 @@ from alloysort_inference.flags import FLAGS
 from alloysort_inference.record import Record, Status
 
 AXIS: Final = b"ASX1"
-PIECE: Final = b"ASP1"
+PIECE: Final = b"ASP2"
 ANSWER: Final = b"ASA1"
 KINDS: Final = (np.dtype("<f4"), np.dtype("<u2"))  # of counts
 STATUSES: Final[tuple[Status, ...]] = ("decided", "late", "refused")
@@ -39,7 +39,7 @@ NOBODY: Final = 255  # a family that nobody named, an outlet that has no number
 LABEL_BYTES: Final = 800
 
 _AXIS: Final = struct.Struct("<4sIIId")
-_PIECE: Final = struct.Struct("<4sIQfIHHHH")
+_PIECE: Final = struct.Struct("<4sIQfIHHHHf")
 _ANSWER: Final = struct.Struct("<4sBBBBQffffIHH")
 _EJECT, _ACCEPTED, _ALUMINIUM, _NOVEL = 1, 2, 4, 8
 _NUMBERS: Final = len(FAMILIES) + 2 * len(ELEMENTS)
@@ -99,6 +99,7 @@ class PieceMessage:
         image: a JPEG or PNG file, None where the camera saw nothing.
         deadline_ms: from its arrival to the answer; None: the service's own.
         piece_id, batch: as in every door.
+        mass_g: where the line knows it.
     """
 
     number: int
@@ -107,6 +108,7 @@ class PieceMessage:
     deadline_ms: float | None = None
     piece_id: str | None = None
     batch: str | None = None
+    mass_g: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,10 +183,8 @@ def encode_piece(piece: PieceMessage) -> bytes:
         raise WireError(f"piece {piece.number}: at most {LABEL_BYTES} bytes a label and 65,535 shots")
     kind = 1 if counts is not None and counts.shots.dtype == np.uint16 else 0
     number = 0 if counts is None else counts.axis.number
-    deadline_ms = piece.deadline_ms or 0.0
-    head = _PIECE.pack(
-        PIECE, number, piece.number, deadline_ms, len(image), shots, kind, len(labels[0]), len(labels[1])
-    )
+    sizes = (len(image), shots, kind, len(labels[0]), len(labels[1]))
+    head = _PIECE.pack(PIECE, number, piece.number, piece.deadline_ms or 0.0, *sizes, piece.mass_g or 0.0)
     body = b"" if counts is None else np.ascontiguousarray(counts.shots, KINDS[kind]).tobytes()
     return b"".join((head, body, image, *labels))
 
@@ -197,9 +197,8 @@ def decode_piece(message: bytes, axes: Mapping[int, Axis]) -> PieceMessage:
     """
     if len(message) < _PIECE.size:
         raise WireError(f"a piece message of {len(message)} bytes, its head alone has {_PIECE.size}")
-    _, axis_number, number, deadline_ms, image_bytes, shots, kind, id_bytes, batch_bytes = _PIECE.unpack_from(
-        message
-    )
+    _, axis_number, number, deadline_ms, *sizes, mass_g = _PIECE.unpack_from(message)
+    image_bytes, shots, kind, id_bytes, batch_bytes = sizes
     axis = axes.get(axis_number)
     if shots and axis is None:
         known = ", ".join(map(str, axes)) or "none"
@@ -222,7 +221,11 @@ def decode_piece(message: bytes, axes: Mapping[int, Axis]) -> PieceMessage:
         raise WireError("piece_id and batch must be text in UTF-8") from None
     if not 0 <= deadline_ms < float("inf"):
         raise WireError(f"deadline_ms {deadline_ms} must be positive, or 0 for the service's own")
-    return PieceMessage(number, counts, image, deadline_ms or None, piece_id or None, batch or None)
+    if not 0 <= mass_g < float("inf"):
+        raise WireError(f"mass_g {mass_g} must be positive, or 0 where it is unknown")
+    return PieceMessage(
+        number, counts, image, deadline_ms or None, piece_id or None, batch or None, mass_g or None
+    )
 
 
 def number_of(message: bytes) -> int | None:

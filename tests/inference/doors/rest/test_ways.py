@@ -127,7 +127,7 @@ def test_many_pieces_at_once(client: httpx.Client, axis: Axis, binary: bool) -> 
     ("body", "headers", "complaint"),
     [
         (b"", PIECES, "0 pieces, must be 1 to 256"),
-        ((99).to_bytes(4, "little") + b"ASP1", PIECES, "message 0 of 99 bytes is cut off"),
+        ((99).to_bytes(4, "little") + b"ASP2", PIECES, "message 0 of 99 bytes is cut off"),
         (json.dumps({"pieces": []}).encode(), {"content-type": "application/json"}, "pieces"),
         (json.dumps({"pieces": [{"axis": 9, "counts": [1]}]}).encode(), {"content-type": "application/json"},
          "pieces.0: axis 9"),

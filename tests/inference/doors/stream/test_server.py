@@ -105,7 +105,7 @@ def test_what_comes_too_late_gets_the_default_outlet(bundle: Bundle) -> None:
         assert service.intake.counts.late == 1
 
 
-@pytest.mark.parametrize("nonsense", [b"GET / HTTP/1.1", b"", b"ASX1", b"ASP1" + bytes(8)])
+@pytest.mark.parametrize("nonsense", [b"GET / HTTP/1.1", b"", b"ASX1", b"ASP2" + bytes(8)])
 def test_a_line_that_makes_no_sense_is_told_so_and_closed(url: str, nonsense: bytes) -> None:
     async def talk() -> None:
         line = await AsyncLine.connect(url)

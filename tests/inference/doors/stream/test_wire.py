@@ -71,13 +71,13 @@ def test_the_axis_message() -> None:
 @pytest.mark.parametrize(("kind", "dtype"), [(0, "<f4"), (1, "<u2")])
 def test_the_piece_message(kind: int, dtype: str) -> None:
     shots = np.arange(32, dtype=dtype).reshape(2, 16)
-    piece = PieceMessage(2**40, Counts(AXIS, shots), b"\xff\xd8\xff", 20.0, "p-1", "b-2")
-    head = b"ASP1" + struct.pack("<IQfIHHHH", 7, 2**40, 20.0, 3, 2, kind, 3, 3)
+    piece = PieceMessage(2**40, Counts(AXIS, shots), b"\xff\xd8\xff", 20.0, "p-1", "b-2", 41.5)
+    head = b"ASP2" + struct.pack("<IQfIHHHHf", 7, 2**40, 20.0, 3, 2, kind, 3, 3, 41.5)
     expected = head + shots.tobytes() + b"\xff\xd8\xff" + b"p-1" + b"b-2"
     assert encode_piece(piece) == expected
     back = decode_piece(expected, {7: AXIS})
     assert (back.number, back.image, back.deadline_ms) == (2**40, b"\xff\xd8\xff", 20.0)
-    assert (back.piece_id, back.batch) == ("p-1", "b-2")
+    assert (back.piece_id, back.batch, back.mass_g) == ("p-1", "b-2", 41.5)
     assert back.counts is not None
     np.testing.assert_array_equal(back.counts.decode().shots, shots)
     assert back.counts.decode().saturation_counts == 65535.0
@@ -117,12 +117,13 @@ def test_an_answer_without_numbers_still_says_what_the_valve_does(status: Status
     [
         (encode_piece(PieceMessage(1, Counts(AXIS, ONES), None))[:-1], "its head says"),
         (encode_piece(PieceMessage(1, None, b"x")) + b"y", "its head says"),
-        (b"ASP1" + bytes(10), "its head alone has 32"),
+        (b"ASP2" + bytes(10), "its head alone has 36"),
         (encode_piece(PieceMessage(1, Counts(Axis(3, AXIS.wavelength_nm), ONES), None)),
          "axis 3 is not known, there are 7: send it first"),
-        (b"ASP1" + struct.pack("<IQfIHHHH", 7, 1, 0.0, 0, 0, 9, 0, 0), "kind 9"),
-        (b"ASP1" + struct.pack("<IQfIHHHH", 7, 1, -1.0, 0, 0, 0, 0, 0), "deadline_ms -1.0 must be positive"),
-        (b"ASP1" + struct.pack("<IQfIHHHH", 7, 1, 0.0, 0, 0, 0, 1, 0) + b"\xff", "UTF-8"),
+        (b"ASP2" + struct.pack("<IQfIHHHHf", 7, 1, 0.0, 0, 0, 9, 0, 0, 0.0), "kind 9"),
+        (b"ASP2" + struct.pack("<IQfIHHHHf", 7, 1, -1.0, 0, 0, 0, 0, 0, 0.0), "deadline_ms -1.0 must be"),
+        (b"ASP2" + struct.pack("<IQfIHHHHf", 7, 1, 0.0, 0, 0, 0, 1, 0, 0.0) + b"\xff", "UTF-8"),
+        (b"ASP2" + struct.pack("<IQfIHHHHf", 7, 1, 0.0, 0, 0, 0, 0, 0, -2.0), "mass_g -2.0 must be positive"),
     ],
 )  # fmt: skip
 def test_a_broken_piece_is_refused_with_a_reason(message: bytes, complaint: str) -> None:
@@ -146,7 +147,7 @@ def test_a_broken_axis_is_refused_with_a_reason(message: bytes, complaint: str) 
 
 @given(st.binary(max_size=200))
 def test_no_bytes_break_the_reader(noise: bytes) -> None:
-    for head in (b"", b"ASP1", b"ASX1"):
+    for head in (b"", b"ASP2", b"ASX1"):
         message = head + noise
         number_of(message)
         for decode in (lambda m: decode_piece(m, {7: AXIS}), decode_axis):
