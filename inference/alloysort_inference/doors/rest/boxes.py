@@ -48,7 +48,7 @@ def add_boxes(app: FastAPI, service: Service) -> None:
     @app.post(
         "/v1/boxes/{outlet}/close",
         summary="Close an outlet's box and open the next",
-        responses=describe(403, 409, 422),
+        responses=describe(400, 403, 409, 422),
     )
     async def close(request: Request, outlet: str, closing: Closing) -> OpenBox:
         require_local(request)

@@ -315,6 +315,7 @@ def test_the_document_says_units_and_all_ways_in(client):
         "batch",
         "saturation_counts",
         "deadline_ms",
+        "mass_g",
     }
     assert "nm" in properties("application/json")["wavelength_nm"]["description"]
     assert {"200", "400", "413", "415", "422", "500", "503"} <= set(operation["responses"])
