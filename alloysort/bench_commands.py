@@ -162,6 +162,9 @@ def line(
     ] = None,
     pieces: Annotated[int, typer.Option(help="How many run by.", min=100)] = 20_000,
     rate: Annotated[float, typer.Option(help="Pieces a second.")] = 200.0,
+    live: Annotated[
+        float, typer.Option(help="Seconds of real time too, against a service of its own.", min=0, max=86_400)
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.", min=0)] = 0,
     as_json: Annotated[
         Path | None, typer.Option("--json", help="Write the figures to this file too.")
@@ -178,6 +181,7 @@ def line(
     from alloysort.line_tables import show_line
     from alloysort.progress import steps
     from alloysort_inference.bench.line.feed import Conditions
+    from alloysort_inference.bench.line.live import bench_live
     from alloysort_inference.bench.line.run import Question, bench_line
     from alloysort_inference.policy.recipe import load_recipe
     from alloysort_models.bundle.manifest import load_bundle, newest_released
@@ -186,8 +190,11 @@ def line(
         from alloysort_inference.bench.accuracy.plots import plot_outlets
     conditions = Conditions(rate_per_s=rate)
     question = Question(load_recipe(recipe), tuple(data or ()), None, feed, pieces, conditions, seed)
+    opened = load_bundle(bundle or newest_released())
     with steps(Console(stderr=True)) as step:
-        told = bench_line(question, load_bundle(bundle or newest_released()), step)
+        told = bench_line(question, opened, step)
+    if live:
+        told["live"] = bench_live(question, opened, recipe, live)
     show_line(Console(), told)
     if as_json is not None:
         as_json.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")

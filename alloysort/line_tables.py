@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -31,33 +32,32 @@ def show_line(console: Console, told: dict[str, Any]) -> None:
         f"{told['crowded']} held back for a neighbour, {told['misfires']} misfires, "
         f"{told['went_elsewhere']} left by another outlet than was decided; {told['took_s']:.1f} s"
     )
+    if "live" in told:
+        live = told["live"]
+        console.print(
+            f"in real time, {live['seconds']:g} s: {live['pieces']} pieces, {live['late']} late at "
+            f"{live['deadline_ms']:g} ms, {live['lost']} lost, p50 {live['p50_ms']:.1f} ms, p99 "
+            f"{live['p99_ms']:.1f} ms, longest {live['max_ms']:.1f} ms"
+        )
 
 
 def _outlets(told: dict[str, Any]) -> Table:
-    table = Table("outlet", "kg", "t/h", "purity", "recovery", "metal seen", "hidden", "value")
+    heads = ("outlet", "kg", "t/h", "purity", "recovery", "of metal seen", "of hidden", "value")
+    table = Table(*heads, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name, outlet in told["outlets"].items():
-        purity, recovery, hidden = (
-            _plain(outlet[key]) for key in ("purity_of_metal", "recovery_of_metal", "recovery_of_hidden")
-        )
+        keys = ("purity", "recovery", "recovery_of_metal", "recovery_of_hidden")
         table.add_row(
             name,
             f"{outlet['mass_kg']:.1f}",
             f"{outlet['tonnes_per_h']:.2f}",
-            shown(outlet["purity"]),
-            shown(outlet["recovery"]),
-            f"{purity} pure\n{recovery} recovered",
-            f"{hidden}\nrecovered",
+            *(shown(outlet[key]) for key in keys),
             f"{outlet['value']:.2f}",
         )
     return table
 
 
-def _plain(figure: dict[str, float | None]) -> str:
-    return "-" if figure["value"] is None else f"{figure['value']:.3f}"
-
-
 def _contents(told: dict[str, Any]) -> Table:
-    table = Table("holds, wt%", *ELEMENTS_SHOWN)
+    table = Table("holds, wt%", *ELEMENTS_SHOWN, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name, outlet in told["outlets"].items():
         contents = outlet["composition"]
         table.add_row(name, *(f"{contents[e]:.2f}" if contents else "" for e in ELEMENTS_SHOWN))

@@ -32,7 +32,7 @@ from alloysort_inference.policy.melt import Melt, Spec, spec_of
 from alloysort_inference.policy.recipe import MELT_BAR
 from alloysort_models.bundle.manifest import load_bundle, newest_released
 
-TRIALS: Final = 100
+TRIALS: Final = 40
 BOX_G: Final = 20_000.0
 SURE: Final = 0.99
 NEARLY: Final = 0.95  # full

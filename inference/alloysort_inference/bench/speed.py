@@ -174,14 +174,15 @@ class Server:
 
 
 @contextmanager
-def serving(bundle: Path) -> Iterator[Server]:
+def serving(bundle: Path, recipe: str = DEFAULT_RECIPE) -> Iterator[Server]:
     """A service on free ports, warm.
 
     Raises:
         AlloysortError: it does not come up.
     """
     started = perf_counter()
-    command = [sys.executable, "-m", "alloysort", "serve", "--bundle", str(bundle), "--port", "0"]
+    command = [sys.executable, "-m", "alloysort", "serve", "--port", "0"]
+    command += ["--bundle", str(bundle), "--recipe", recipe]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             first = process.stdout.readline() if process.stdout else ""

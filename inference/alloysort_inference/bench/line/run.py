@@ -101,14 +101,19 @@ def bench_line(question: Question, bundle: Bundle, step: Step | None = None) -> 
 
 def open_reel(question: Question, bundle: Bundle, say: Step) -> tuple[Reel, str]:
     """The reel, and what it is in words."""
-    folders: Sequence[Path] = question.data
-    if not folders:
-        mix = question.feed or question.recipe.feed
-        folders = [kept_reel(mix if isinstance(mix, str) else DEFAULT_FEED, say)]
+    folders = reel_folders(question, say)
     judged = partial(say, "pieces of the reel judged")
     reel = judge_reel(folders, bundle, question.split, judged)
     batches = len(np.unique(reel.seen.batch))
     return reel, f"{len(reel)} pieces of {batches} batches: {', '.join(folder.name for folder in folders)}"
+
+
+def reel_folders(question: Question, say: Step | None = None) -> Sequence[Path]:
+    """The tables of the reel; one is simulated, once, where none is named."""
+    if question.data:
+        return question.data
+    mix = question.feed or question.recipe.feed
+    return [kept_reel(mix if isinstance(mix, str) else DEFAULT_FEED, say or _silent)]
 
 
 def kept_reel(mix: str, say: Step) -> Path:

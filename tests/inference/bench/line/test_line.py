@@ -4,13 +4,14 @@ from typer.testing import CliRunner
 
 from alloysort.cli import app
 from alloysort_datasets.errors import DataError, RecipeError
+from alloysort_datasets.families import ALUMINIUM
 from alloysort_datasets.simulate import Simulation, simulate
 from alloysort_inference.bench.line.feed import Conditions, draw_feed
 from alloysort_inference.bench.line.reel import judge_reel
 from alloysort_inference.bench.line.run import Question, bench_line, tell
 from alloysort_inference.bench.line.twin import run
 from alloysort_inference.policy.belt import Line
-from alloysort_inference.policy.recipe import load_recipe
+from alloysort_inference.policy.recipe import load_recipe, parse_recipe
 from alloysort_models.bundle.manifest import load_bundle, newest_released
 
 LINE = Line()
@@ -122,3 +123,35 @@ def test_the_command_tells_draws_and_writes(table, tmp_path, bundle):
     told = bench_line(Question(load_recipe("wrought-cast"), (table,), pieces=1000), bundle)
     assert told["lost"] == 0
     assert f'"mass_kg": {told["mass_kg"]}' in figures.read_text()
+
+
+def test_boxes_are_filled_on_the_twin(reel, bundle, table):
+    """The melt of the policy, fed by what is decided: what truly is in the boxes is told beside."""
+    families = ", ".join(f'"{family}"' for family in ALUMINIUM)
+    text = f"""
+    default = "rest"
+    [[outlets]]
+    name = "melt"
+    families = [{families}]
+    min_confidence = 0.5
+    melt = {{ Si = [0, 5], Fe = [0, 10] }}
+    box_kg = 2
+    [[outlets]]
+    name = "rest"
+    """
+    recipe = parse_recipe(text, "melt")
+    done = run(feed_of(reel, 2000), reel, bundle, recipe, LINE, CALM, 0)
+    boxes = tell(done, reel.seen, recipe, LINE, 0)["outlets"]["melt"]["boxes"]
+    assert boxes["full"] >= 3
+    assert boxes["full"] - boxes["inside"] <= sum(boxes["broken"].values())
+    counted = np.unique(done.box[done.went == 0])
+    assert counted.max() >= boxes["full"]
+
+
+@pytest.mark.slow
+def test_in_real_time_a_service_of_its_own_answers(table):
+    command = ["bench", "line", "--data", str(table), "--pieces", "200", "--rate", "50", "--live", "2"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert "in real time, 2 s: 100 pieces, " in done.output.replace("\n", " ")
+    assert "0 lost" in done.output
