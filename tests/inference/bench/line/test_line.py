@@ -117,7 +117,7 @@ def test_the_command_tells_draws_and_writes(table, tmp_path, bundle):
     command = ["bench", "line", "--data", str(table), "--pieces", "1000", "--json", str(figures)]
     done = CliRunner().invoke(app, [*command, "--plot", str(plot)])
     assert done.exit_code == 0, done.output
-    for part in ("wrought", "0 lost", "recovered", "simulated"):
+    for part in ("wrought", "0 lost", "recovery", "simulated"):
         assert part in done.output
     assert plot.read_text().count("</svg>") == 1
     told = bench_line(Question(load_recipe("wrought-cast"), (table,), pieces=1000), bundle)
