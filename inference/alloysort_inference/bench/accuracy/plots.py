@@ -145,20 +145,19 @@ def plot_outlets(told: Mapping[str, Any]) -> str:
     tonnes = np.array([outlet["tonnes_per_h"] for outlet in got])
     pure = np.array([outlet["purity"]["value"] or 0.0 for outlet in got])
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 0.9 + 0.5 * len(names)), layout="constrained")
+        figure = Figure(figsize=(6.8, 1.2 + 0.5 * len(names)), layout="constrained")
         axes = figure.subplots()
     place = np.arange(len(names))[::-1]
-    axes.barh(place, tonnes * pure, color=OURS, height=0.6, label="its own families")
+    axes.barh(place, tonnes * pure, color=OURS, height=0.6, label="of its own families")
     axes.barh(place, tonnes * (1 - pure), left=tonnes * pure, color=COLOURS[1], height=0.6, label="others")
     for row, outlet, end in zip(place, got, tonnes, strict=True):
         figures = [100 * (outlet[key]["value"] or 0.0) for key in ("purity", "recovery")]
-        axes.text(
-            end, row, f"  {figures[0]:.1f} % pure, {figures[1]:.1f} % recovered", va="center", fontsize=8
-        )
+        words = f"  {figures[0]:.1f} % pure, {figures[1]:.1f} % recovered"
+        axes.text(end, row, words, va="center", fontsize=8)
     axes.set_yticks(place, names)
-    axes.set_xlim(0, 1.6 * float(tonnes.max()))
-    axes.set(xlabel=f"t/h of {told['tonnes_per_h']:.1f} fed", title=f"{told['recipe']['name']}, simulated")
-    axes.legend(fontsize=8, loc="lower right")
+    axes.set_xlim(0, 1.5 * float(tonnes.max()))
+    axes.set(xlabel=f"t/h of {told['tonnes_per_h']:.1f} fed, simulated", title=told["recipe"]["name"])
+    figure.legend(fontsize=8, loc="outside upper right", ncols=2)
     return drawn(figure)
 
 
