@@ -50,11 +50,11 @@ def melt_margins(
         rng = np.random.default_rng([seed, turn])
         fed = rng.choice(len(known), FED, p=share / share.sum())
         taken = offer(Melt(spec, box_g, margins), known, fed[candidate[fed]])[:, 1]
-        every = np.concatenate([every, taken])
-        if len(np.unique(every)) < FEWEST:
+        if len(np.unique(taken)) < FEWEST:
             raise DataError(
-                f"{len(np.unique(every))} known pieces would go into the melt, its fit needs {FEWEST}"
+                f"{len(np.unique(taken))} known pieces would go into the melt, its fit needs {FEWEST}"
             )
+        every = np.concatenate([every, taken]) if turn > 1 else taken  # without margins others go in
         margins = _margins(known, every, spec, box_g, sure, rng)
     return margins
 
