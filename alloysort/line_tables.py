@@ -30,7 +30,8 @@ def show_line(console: Console, told: dict[str, Any]) -> None:
         f"{told['tonnes_per_h']:.1f} t/h, value {told['value']:.2f}; {told['late']} late, {told['lost']} "
         f"lost, "
         f"{told['crowded']} held back for a neighbour, {told['misfires']} misfires, "
-        f"{told['went_elsewhere']} left by another outlet than was decided; {told['took_s']:.1f} s"
+        f"{told['went_elsewhere']} left by another outlet than was decided; policy "
+        f"{told['policy_us']['mean']:.0f} us a piece, {told['took_s']:.1f} s in all"
     )
     if "live" in told:
         live = told["live"]

@@ -147,6 +147,10 @@ def tell(done: Run, reel: Judged, recipe: Recipe, line: Line, seed: int) -> dict
         "misfires": done.misfires,
         "went_elsewhere": int((done.went != done.wanted).sum()),
         "lost": int((done.went < 0).sum()),
+        "policy_us": {
+            "mean": round(float(done.policy_us.mean()), 1),
+            "p99": round(float(np.percentile(done.policy_us, 99)), 1),
+        },
     }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, Final
 
 import numpy as np
@@ -37,6 +38,7 @@ class Run:
         crowded: openings withheld for a neighbour's sake.
         misfires: openings without air.
         box: (N,) the box that a melt's outlet counted it into; 0 where none did.
+        policy_us: (decisions,) what the policy's step took, the melt's included, in real time.
     """
 
     feed: Feed
@@ -46,6 +48,7 @@ class Run:
     crowded: int
     misfires: int
     box: NDArray[np.int64]
+    policy_us: NDArray[np.float64]
 
 
 def run(
@@ -81,6 +84,7 @@ class _Twin:
         self.boxes.begin()
         error = self.rng.lognormal(0.0, conditions.mass_error, len(feed))
         self.told_g = reel.seen.mass_g[feed.piece] * error
+        self.policy_s: list[float] = []
         self.late = self.misfires = 0
 
     def run(self) -> Run:
@@ -107,10 +111,11 @@ class _Twin:
             self.feed,
             self.wanted,
             self.went,
-            self.late + missed.late,
+            late,
             missed.crowded,
             self.misfires,
             self.box,
+            np.array(self.policy_s) * 1e6,
         )
 
     def _decide(self, heap: int, head: int, members: NDArray[np.int64]) -> None:
@@ -118,6 +123,7 @@ class _Twin:
         if said.assessment is None:
             return  # refused: on its way to the default outlet already
         assessment, mass_g = said.assessment, float(self.told_g[members].sum())
+        started = perf_counter()
         decision = decide(
             assessment,
             self.recipe,
@@ -126,6 +132,7 @@ class _Twin:
             quality=said.quality,
             offer=lambda outlet: self.boxes.offer(outlet, str(heap), mass_g, assessment),
         )
+        self.policy_s.append(perf_counter() - started)
         self.box[members] = self.boxes.number_of(decision.outlet)
         if self.ejection.decide(heap, decision.outlet):
             self.wanted[members] = self.names.index(self.ejection.outlet_of(heap) or decision.outlet)
