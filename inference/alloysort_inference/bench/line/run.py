@@ -147,11 +147,14 @@ def tell(done: Run, reel: Judged, recipe: Recipe, line: Line, seed: int) -> dict
         "misfires": done.misfires,
         "went_elsewhere": int((done.went != done.wanted).sum()),
         "lost": int((done.went < 0).sum()),
-        "policy_us": {
-            "mean": round(float(done.policy_us.mean()), 1),
-            "p99": round(float(np.percentile(done.policy_us, 99)), 1),
-        },
+        "policy_us": _step(done.policy_us),
     }
+
+
+def _step(took_us: NDArray[np.float64]) -> dict[str, float]:
+    """The policy's step: mean and 99th percentile, 0 where nothing was decided."""
+    some = took_us if len(took_us) else np.zeros(1)
+    return {"mean": round(float(some.mean()), 1), "p99": round(float(np.percentile(some, 99)), 1)}
 
 
 def _outlet(

@@ -111,7 +111,7 @@ class _Twin:
             self.feed,
             self.wanted,
             self.went,
-            late,
+            self.late + missed.late,
             missed.crowded,
             self.misfires,
             self.box,
