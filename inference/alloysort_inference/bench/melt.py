@@ -50,11 +50,11 @@ def melt_margins(
         rng = np.random.default_rng([seed, turn])
         fed = rng.choice(len(known), FED, p=share / share.sum())
         taken = offer(Melt(spec, box_g, margins), known, fed[candidate[fed]])[:, 1]
-        if len(np.unique(taken)) < FEWEST:
+        if turn == 0 and len(np.unique(taken)) < FEWEST:
             raise DataError(
                 f"{len(np.unique(taken))} known pieces would go into the melt, its fit needs {FEWEST}"
             )
-        every = np.concatenate([every, taken]) if turn > 1 else taken  # without margins others go in
+        every = np.concatenate([every, taken])
         margins = _margins(known, every, spec, box_g, sure, rng)
     return margins
 
@@ -91,7 +91,7 @@ def _margins(
     unseen = rng.poisson(rng.standard_exponential(DRAWS) * times.mean() * boxful)
     drawn = (held @ over + unseen[:, None] * size) / np.maximum(held @ mass, mass.min())[:, None]
     said = spec.rows @ (times * mass @ known.wt_pct[piece] / (times @ mass))
-    near = said + drawn.max(axis=0) > spec.ceiling  # the others cannot break
-    each = (1 - sure) / max(1, int(near.sum()))
-    kept = np.where(near, np.quantile(drawn, 1 - each, axis=0), np.maximum(drawn.mean(axis=0), 0.0))
-    return np.asarray(kept, np.float64)
+    near = said + drawn.max(axis=0) > spec.ceiling  # they share what may go wrong; the others are far off,
+    each = (1 - sure) / max(1, int(near.sum()))  # but a box may come to lean on them when these give way
+    kept = np.where(near, np.quantile(drawn, 1 - each, axis=0), np.quantile(drawn, sure, axis=0))
+    return np.asarray(np.maximum(kept, 0.0), np.float64)
