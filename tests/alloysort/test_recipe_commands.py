@@ -77,7 +77,7 @@ def test_every_fault_is_told_on_its_own_line(tmp_path):
 
 
 def test_a_target_without_a_bar_does_not_sort(wanted):
-    with pytest.raises(RecipeError, match=r"léger.* has no bar yet: alloysort recipe fit"):
+    with pytest.raises(RecipeError, match=r"léger.* its purity is not fitted yet: alloysort recipe fit"):
         open_classifier(None, str(wanted))
     assert recipe("check", wanted).exit_code == 1
 
