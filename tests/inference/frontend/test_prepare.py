@@ -10,8 +10,8 @@ from hypothesis.extra.numpy import arrays
 from alloysort_datasets.errors import DataError, SpectrumError
 from alloysort_datasets.readers.picture import Picture
 from alloysort_datasets.spectrum import Spectrum, saturated, spectrum_from_arrays
+from alloysort_inference import flags
 from alloysort_inference.flags import FLAGS
-from alloysort_inference.frontend import flags
 from alloysort_inference.frontend.prepare import prepare
 from alloysort_inference.frontend.quality import judge_image
 from alloysort_models.bundle.grid import Grid
