@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -99,7 +100,7 @@ def fit(
     path = recipe_path(recipe)
     if out is None and recipe in shipped_recipes():
         raise typer.BadParameter(f"{recipe} ships with alloysort: give --out")
-    text = read_recipe(path).partition(FITTED)[0].rstrip()
+    text = re.split(rf"(?m)^{re.escape(FITTED)}", read_recipe(path))[0].rstrip()
     wanted = parse_recipe(text, path.stem)
     opened, known = _known(bundle, data, split)
     found, curves = run_fit(wanted, opened, known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 NO_SPECTRUM: Final = "no_spectrum"  # the laser hit nothing, or nobody sent what it hit
@@ -30,3 +31,13 @@ FLAGS: Final = (
     BLURRED_IMAGE,
     NARROW_IMAGE,
 )
+
+
+def to_bits(flags: Iterable[str]) -> int:
+    """Flags as a number: bit n is FLAGS[n]."""
+    return sum(1 << FLAGS.index(flag) for flag in flags)
+
+
+def from_bits(bits: int) -> tuple[str, ...]:
+    """The flags of such a number, in order."""
+    return tuple(flag for bit, flag in enumerate(FLAGS) if bits >> bit & 1)

@@ -14,7 +14,7 @@ from alloysort_inference.policy.recipe import load_recipe, shipped_recipes
 WANTED = """
 default = "reste"
 feed = "zorba"
-batch_pieces = 400
+batch_pieces = 400 # not yet [fitted]
 
 [[outlets]]
 name = "léger"

@@ -114,10 +114,9 @@ class Ejection:
 
     def __post_init__(self) -> None:
         ejecting = [outlet for outlet in self.recipe.outlets if self.recipe.ejects(outlet)]
-        default = iter(places(len(ejecting)))
         self.rows = {
             outlet.name: at if outlet.at_m is None else outlet.at_m
-            for outlet, at in zip(ejecting, default, strict=True)
+            for outlet, at in zip(ejecting, places(len(ejecting)), strict=True)
         }
         self._last_m = max(self.rows.values(), default=0.0)
         passing = [outlet.name for outlet in self.recipe.outlets if not self.recipe.ejects(outlet)]

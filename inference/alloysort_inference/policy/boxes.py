@@ -159,8 +159,7 @@ class Boxes:
                 raise DataError(f"the box of outlet {outlet!r} is empty")
             state = _state(outlet, filling.melt, weighed_kg)
             self._write({"closed": outlet, "box": state.box, "weighed_kg": weighed_kg})
-            filling.melt.hold(Box(state.box + 1))
-            filling.ids.clear()
+            self._next(outlet, state.box + 1)
             return state
 
     def number_of(self, outlet: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -39,20 +39,21 @@ def _feed_faults(feed: object) -> list[str]:
         return [f"feed {feed!r}: unknown; a mix is one of {', '.join(MIXES)}, or shares by family"]
     if not isinstance(feed, dict):
         return []
-    unknown = [family for family in feed if family not in FAMILIES]
-    if unknown:
-        listed = ", ".join(map(repr, unknown))
-        return [f"feed: unknown {listed}; known are {', '.join(FAMILIES)}"]
+    if unknown := _unknown(feed, FAMILIES):
+        return [f"feed: {fault}" for fault in unknown]
     shares = [share for share in feed.values() if isinstance(share, (int, float))]
     return [] if len(shares) < len(feed) or sum(shares) > 0 else ["feed: no family has a share over 0"]
 
 
 def _doubt_faults(doubted: object) -> list[str]:
-    flags = doubted if isinstance(doubted, list) else []
-    unknown = [flag for flag in flags if isinstance(flag, str) and flag not in FLAGS]
-    return (
-        [f"doubted: unknown {', '.join(map(repr, unknown))}; known are {', '.join(FLAGS)}"] if unknown else []
-    )
+    flags = [flag for flag in doubted if isinstance(flag, str)] if isinstance(doubted, list) else []
+    return [f"doubted: {fault}" for fault in _unknown(flags, FLAGS)]
+
+
+def _unknown(words: Iterable[str], known: Sequence[str]) -> list[str]:
+    """The words that nobody knows as one fault, or none."""
+    strange = [word for word in dict.fromkeys(words) if word not in known]
+    return [f"unknown {', '.join(map(repr, strange))}; known are {', '.join(known)}"] if strange else []
 
 
 def _line_faults(line: object, default: object, tables: list[dict[str, Any]]) -> list[str]:
@@ -60,7 +61,7 @@ def _line_faults(line: object, default: object, tables: list[dict[str, Any]]) ->
     placed = [table for table in tables if isinstance(table.get("at_m"), (int, float))]
     if line is None:
         return [f"outlet {table.get('name')!r}: at_m {table['at_m']:g}: without a [line]" for table in placed]
-    ejecting = [table for table in tables if _ejects(table, default)]
+    ejecting = [table for table in tables if ejects(table.get("name"), table.get("eject"), default)]
     faults = [
         f"outlet {table.get('name')!r}: at_m: missing, the metres from the camera to its row of nozzles"
         for table in ejecting
@@ -87,8 +88,7 @@ def _melt_faults(melt: object) -> list[str]:
         return [str(error)]
     if not isinstance(melt, dict):
         return []
-    unknown = [element for element in melt if element not in ELEMENTS]
-    faults = [f"unknown {', '.join(map(repr, unknown))}; known are {', '.join(ELEMENTS)}"] if unknown else []
+    faults = _unknown(melt, ELEMENTS)
     pairs = {
         element: ends
         for element, ends in melt.items()
@@ -105,19 +105,16 @@ def _melt_faults(melt: object) -> list[str]:
     return faults or ([] if melt else ["no limits"])
 
 
-def _ejects(table: Mapping[str, Any], default: object) -> bool:
-    eject = table.get("eject")
-    return table.get("name") != default if eject is None else bool(eject)
+def ejects(name: object, eject: object, default: object) -> bool:
+    """Whether an outlet's valve fires: as it says, else unless it is the default."""
+    return name != default if eject is None else bool(eject)
 
 
 def _outlet_faults(table: Mapping[str, Any], *, is_default: bool) -> list[str]:
     label = f"outlet {table.get('name', '(no name)')!r}"
     families = _families(table)
-    unknown = [family for family in dict.fromkeys(families) if family not in FAMILIES]
     faults = [f"{label}: family {family!r} is there {times} times" for family, times in _repeated(families)]
-    if unknown:
-        listed = ", ".join(map(repr, unknown))
-        faults.append(f"{label}: families: unknown {listed}; known are {', '.join(FAMILIES)}")
+    faults += [f"{label}: families: {fault}" for fault in _unknown(families, FAMILIES)]
     if not table.get("families") and not is_default:
         faults.append(f"{label}: families: names none, and it is not the default outlet")
     barred = [key for key in ("min_confidence", "purity", "melt") if table.get(key) is not None]

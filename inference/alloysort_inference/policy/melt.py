@@ -167,17 +167,25 @@ class Melt:
             mass_g: of it.
             contents, sigma: (E,) wt%, what the model says.
         """
-        self._learn(mass_g, self.spec.rows @ contents)
-        if not self.would_take(mass_g, contents):
+        drawn = self.spec.rows @ contents
+        self._learn(mass_g, drawn)
+        room = self._goal - drawn
+        if not self._takes(mass_g, room):
             return False
         if self.full:
             self.hold(Box(self.box.number + 1))
-        self.put(mass_g, contents, sigma)
+        self._put(mass_g, contents, sigma, room)
         return True
 
     def would_take(self, mass_g: float, contents: Floats) -> bool:
         """Whether a piece is worth its place, and the box with it inside but for what a young one may owe."""
-        room = self._goal - self.spec.rows @ contents
+        return self._takes(mass_g, self._goal - self.spec.rows @ contents)
+
+    def put(self, mass_g: float, contents: Floats, sigma: Floats) -> None:
+        """Count a piece in."""
+        self._put(mass_g, contents, sigma, self._goal - self.spec.rows @ contents)
+
+    def _takes(self, mass_g: float, room: Floats) -> bool:
         if not self._is_worth_it(room):
             return False
         mass, before = (0.0, np.zeros(len(room))) if self.full else (self.box.mass_g, self._slack)
@@ -185,10 +193,9 @@ class Melt:
         slack = before + mass_g * room
         return bool(((slack >= -debt) | (room >= 0)).all())
 
-    def put(self, mass_g: float, contents: Floats, sigma: Floats) -> None:
-        """Count a piece in."""
+    def _put(self, mass_g: float, contents: Floats, sigma: Floats, room: Floats) -> None:
         self.box.add(mass_g, contents, sigma)
-        self._slack = self._slack + mass_g * (self._goal - self.spec.rows @ contents)
+        self._slack = self._slack + mass_g * room
 
     def _is_worth_it(self, room: Floats) -> bool:
         """Whether the piece brings more than the limits' prices take."""

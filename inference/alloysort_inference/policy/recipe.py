@@ -44,7 +44,7 @@ from pydantic_core import ErrorDetails
 from alloysort_datasets.alloys.stream import MIXES
 from alloysort_datasets.errors import RecipeError
 from alloysort_inference.policy.belt import Line
-from alloysort_inference.policy.faults import cross_faults
+from alloysort_inference.policy.faults import cross_faults, ejects
 from alloysort_inference.policy.melt import Melt, spec_from, spec_of
 
 SHIPPED: Final = Path(__file__).parent / "recipes"
@@ -162,7 +162,7 @@ class Recipe(BaseModel):
 
     def ejects(self, outlet: Outlet) -> bool:
         """Whether the valve fires for a piece that goes to this outlet."""
-        return outlet.name != self.default if outlet.eject is None else outlet.eject
+        return ejects(outlet.name, outlet.eject, self.default)
 
     @cached_property
     def bars(self) -> dict[str, float]:

@@ -20,7 +20,7 @@ from alloysort_datasets.table.layers import LAYERS, layer_of, own_shares
 from alloysort_datasets.table.spread import spread
 from alloysort_datasets.table.store import count_rows, piece_files, read_instruments, read_piece_file
 from alloysort_inference.engine.session import Engine
-from alloysort_inference.flags import FLAGS
+from alloysort_inference.flags import to_bits
 from alloysort_inference.pipeline import Arrival, Classifier, Upload
 from alloysort_inference.policy.recipe import load_recipe
 from alloysort_inference.record import Record
@@ -286,7 +286,7 @@ def _array(name: str, rows: list[Any]) -> NDArray[Any]:
 def _said(record: Record, outlets: Sequence[str]) -> dict[str, Any]:
     decision, assessment = record.decision, record.assessment
     told: dict[str, Any] = {
-        "flags": sum(1 << FLAGS.index(flag) for flag in record.quality),
+        "flags": to_bits(record.quality),
         "decided": assessment is not None,
         "outlet": outlets.index(decision.outlet),
         "trusted": decision.trusted,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from alloysort_datasets.alloys.stream import MIXES
 from alloysort_datasets.families import FAMILIES
 from alloysort_inference.bench.accuracy.judge import Judged
-from alloysort_inference.flags import FLAGS
+from alloysort_inference.flags import to_bits
 from alloysort_inference.policy.guarantee import shares_in
 from alloysort_inference.policy.recipe import Outlet, Recipe
 from alloysort_models.bundle.figures import Floats, bootstrap_weights, figure, per_batch, ratio
@@ -95,8 +95,19 @@ def outlet_draws(
     """
     wanted = families_of(outlet, recipe)[known.family]
     inside = known.outlet == recipe.outlets.index(outlet)
+    return mass_draws(known.batch, mass, inside, wanted, weights)
+
+
+def mass_draws(
+    batch: NDArray[Any],
+    mass: Floats,
+    inside: NDArray[np.bool_],
+    wanted: NDArray[np.bool_],
+    weights: Floats,
+) -> dict[str, Floats]:
+    """(R,) purity, recovery and yield of (N,) pieces that are inside an outlet, or wanted there."""
     columns = [mass * inside * wanted, mass * inside, mass * wanted, mass]
-    hits, taken, there, fed = (weights @ per_batch(known.batch, columns)).T
+    hits, taken, there, fed = (weights @ per_batch(batch, columns)).T
     return {"purity": ratio(hits, taken), "recovery": ratio(hits, there), "yield": ratio(taken, fed)}
 
 
@@ -142,6 +153,5 @@ def scores(known: Judged, recipe: Recipe, outlet: Outlet) -> NDArray[np.float64]
         axis=1,
     )
     place = recipe.outlets.index(outlet)
-    doubted = sum(1 << FLAGS.index(flag) for flag in recipe.doubted)
-    best = known.trusted & (shares.argmax(axis=1) == place) & (known.flags & doubted == 0)
+    best = known.trusted & (shares.argmax(axis=1) == place) & (known.flags & to_bits(recipe.doubted) == 0)
     return np.where(best, np.minimum(shares[:, place], 1.0), -1.0).astype(np.float64)

@@ -97,7 +97,7 @@ def bench_accuracy(question: Question, step: Step | None = None, fit: Fit | None
     recipe = question.recipe or DEFAULT_RECIPE
     load_recipe(recipe).require_fitted(bundle.sha256)
     split = open_tables(question, bundle)
-    say = step or _silent
+    say = step or silent
     judged = judge_tables(question.data, bundle.path, recipe, split, partial(say, "pieces"))
     told = tell(question, bundle, split, judged)
     suite = {}
@@ -118,7 +118,7 @@ def bench_accuracy(question: Question, step: Step | None = None, fit: Fit | None
     return Answer(told, judged)
 
 
-def _silent(what: str, done: int, total: int, /) -> None:
+def silent(what: str, done: int, total: int, /) -> None:
     """Nobody wants to know."""
 
 

@@ -15,7 +15,7 @@ from alloysort_datasets.errors import TableError
 from alloysort_datasets.piece import Split
 from alloysort_inference.assessment import Assessment
 from alloysort_inference.bench.accuracy.judge import Judged, judge_tables
-from alloysort_inference.flags import FLAGS
+from alloysort_inference.flags import from_bits
 from alloysort_inference.policy.recipe import DEFAULT_RECIPE
 from alloysort_models.bundle.manifest import PATTERNS, Bundle
 
@@ -79,7 +79,7 @@ def said_of(judged: Judged, bundle: Bundle) -> list[Said]:
 
 
 def _said(judged: Judged, row: int, blind: bool) -> Said:
-    quality = tuple(flag for bit, flag in enumerate(FLAGS) if judged.flags[row] >> bit & 1)
+    quality = from_bits(int(judged.flags[row]))
     if not judged.decided[row]:
         return Said(None, blind, quality)
     surface = float(judged.surface[row])

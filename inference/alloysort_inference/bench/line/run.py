@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,26 +18,25 @@ from alloysort_datasets.alloys.stream import MIXES
 from alloysort_datasets.errors import RecipeError
 from alloysort_datasets.families import ELEMENTS, FAMILIES
 from alloysort_datasets.piece import Split
-from alloysort_datasets.simulate import Simulation, simulate
+from alloysort_datasets.simulate import SIMULATOR_VERSION, Simulation, simulate
 from alloysort_datasets.table.layers import LAYERS, MOSTLY, OPAQUE
 from alloysort_inference.bench.accuracy.judge import Judged
-from alloysort_inference.bench.accuracy.outlets import families_of
-from alloysort_inference.bench.line.feed import Conditions, Feed, draw_feed
+from alloysort_inference.bench.accuracy.outlets import families_of, mass_draws
+from alloysort_inference.bench.accuracy.run import Step, silent
+from alloysort_inference.bench.line.feed import Conditions, draw_feed
 from alloysort_inference.bench.line.reel import Reel, judge_reel
 from alloysort_inference.bench.line.twin import Run, run
 from alloysort_inference.policy.belt import Line
 from alloysort_inference.policy.guarantee import shares_in
 from alloysort_inference.policy.melt import Melt
 from alloysort_inference.policy.recipe import Outlet, Recipe
-from alloysort_models.bundle.figures import bootstrap_weights, figure, per_batch, ratio
+from alloysort_models.bundle.figures import bootstrap_weights, figure
 from alloysort_models.bundle.manifest import Bundle
 
 REEL_PIECES: Final = 4000
 REEL_SEED: Final = 60_001
 FULL: Final = 0.9  # of a box, true mass: the told one is off
-REEL_VERSION: Final = 1  # of the simulation that a kept reel is from
 DEFAULT_FEED: Final = "zorba"
-Step = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -75,12 +74,14 @@ def bench_line(question: Question, bundle: Bundle, step: Step | None = None) -> 
         TableError, DataError: the reel cannot be used, or so many pieces do not fit on the belt.
         BundleError: the bundle cannot be used.
     """
-    say = step or _silent
+    say = step or silent
     question.recipe.require_fitted(bundle.sha256)
     reel, words = open_reel(question, bundle, say)
     started = perf_counter()
     mix = question.feed or question.recipe.feed
-    shares = shares_in(_mix(mix), reel.seen.family) if question.data and mix else np.ones(len(reel))
+    as_simulated = not question.data and isinstance(mix, str)  # the kept reel has that mix already
+    wanted = None if as_simulated else MIXES[question.feed] if question.feed else question.recipe.mix
+    shares = shares_in(wanted, reel.seen.family)
     line = question.recipe.line or Line()
     mass_g = reel.seen.mass_g.astype(np.float64)
     feed = draw_feed(question.pieces, mass_g, shares, line, question.conditions, question.seed)
@@ -113,13 +114,13 @@ def reel_folders(question: Question, say: Step | None = None) -> Sequence[Path]:
     if question.data:
         return question.data
     mix = question.feed or question.recipe.feed
-    return [kept_reel(mix if isinstance(mix, str) else DEFAULT_FEED, say or _silent)]
+    return [kept_reel(mix if isinstance(mix, str) else DEFAULT_FEED, say or silent)]
 
 
 def kept_reel(mix: str, say: Step) -> Path:
     """The folder of a reel in a mix; simulated where it is not there yet, gone on with where it was left."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "alloysort" / f"reel-{REEL_VERSION}-{mix}-{REEL_PIECES}"
+    folder = cache / "alloysort" / f"reel-{SIMULATOR_VERSION}-{mix}-{REEL_PIECES}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     simulation = Simulation(REEL_PIECES, REEL_SEED, mix=mix)
     for done in simulate(folder, simulation, os.cpu_count() or 1):
@@ -132,8 +133,11 @@ def tell(done: Run, reel: Judged, recipe: Recipe, line: Line, seed: int) -> dict
     feed = done.feed
     seconds = float(feed.front_m[-1]) / line.speed_m_per_s
     mass_g = reel.mass_g[feed.piece].astype(np.float64)
+    _, batch_of = np.unique(reel.batch, return_inverse=True)  # whole batches of the reel are drawn anew
+    batch = batch_of[feed.piece]
     outlets = {
-        outlet.name: _outlet(done, reel, recipe, outlet, mass_g, seconds, seed) for outlet in recipe.outlets
+        outlet.name: _outlet(done, reel, recipe, outlet, batch, mass_g, seconds, seed)
+        for outlet in recipe.outlets
     }
     return {
         "outlets": outlets,
@@ -162,6 +166,7 @@ def _outlet(
     reel: Judged,
     recipe: Recipe,
     outlet: Outlet,
+    batch: NDArray[np.int64],
     mass_g: NDArray[np.float64],
     seconds: float,
     seed: int,
@@ -178,7 +183,7 @@ def _outlet(
         "tonnes_per_h": round(float(mass_g[inside].sum()) / 1e6 / seconds * 3600, 4),
     }
     for name, group in groups.items():
-        draws = _draws(reel, done.feed, mass_g * group, inside, wanted, seed)
+        draws = mass_draws(batch, mass_g * group, inside, wanted, bootstrap_weights(batch, seed))
         told |= {f"{key}_{name}" if name else key: figure(values) for key, values in draws.items()}
     right, wrong = float(mass_g[inside & wanted].sum()), float(mass_g[inside & ~wanted].sum())
     told["value"] = round((right * outlet.value_per_t - wrong * outlet.wrong_costs_per_t) / 1e6, 2)
@@ -186,22 +191,6 @@ def _outlet(
     if outlet.melt is not None:
         told["boxes"] = _boxes(done, reel, recipe.melt_of(outlet), inside, mass_g)
     return told
-
-
-def _draws(
-    reel: Judged,
-    feed: Feed,
-    mass_g: NDArray[np.float64],
-    inside: NDArray[np.bool_],
-    wanted: NDArray[np.bool_],
-    seed: int,
-) -> dict[str, NDArray[np.float64]]:
-    """Purity, recovery and yield, with draws of whole batches of the reel."""
-    _, batch = np.unique(reel.batch, return_inverse=True)
-    columns = [mass_g * inside * wanted, mass_g * inside, mass_g * wanted, mass_g]
-    mine = batch[feed.piece]
-    hits, taken, there, fed = (bootstrap_weights(mine, seed) @ per_batch(mine, columns)).T
-    return {"purity": ratio(hits, taken), "recovery": ratio(hits, there), "yield": ratio(taken, fed)}
 
 
 def shows_metal(reel: Judged) -> NDArray[np.bool_]:
@@ -236,11 +225,3 @@ def _composition(reel: Judged, piece: NDArray[np.int64], mass_g: NDArray[np.floa
         return {}
     mean = mass_g[known] @ reel.composition[piece][known] / mass_g[known].sum()
     return {element: round(float(content), 4) for element, content in zip(ELEMENTS, mean, strict=True)}
-
-
-def _silent(_: str, __: int, ___: int) -> None:
-    """Tell nobody."""
-
-
-def _mix(feed: Any) -> Any:
-    return MIXES[feed] if isinstance(feed, str) else feed

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from alloysort_datasets.errors import DataError
 from alloysort_datasets.families import ELEMENTS, FAMILIES
 from alloysort_datasets.spectrum import Spectrum, checked_axis
-from alloysort_inference.flags import FLAGS
+from alloysort_inference.flags import from_bits, to_bits
 from alloysort_inference.record import Record, Status
 
 AXIS: Final = b"ASX1"
@@ -259,7 +259,7 @@ def encode_answer(number: int, record: Record, outlets: dict[str, int]) -> bytes
         record.timing.waiting_ms,
         _NAN if said is None else said.novelty,
         _NAN if surface is None else surface,
-        sum(1 << FLAGS.index(flag) for flag in record.quality),
+        to_bits(record.quality),
         len(piece_id),
         len(reason),
     )
@@ -309,7 +309,7 @@ def decode_answer(message: bytes) -> StreamAnswer:
         novel=bool(flags & _NOVEL),
         novelty=novelty,
         surface=None if surface != surface else surface,
-        quality=tuple(flag for bit, flag in enumerate(FLAGS) if quality >> bit & 1),
+        quality=from_bits(quality),
         piece_id=text[:id_bytes].decode(errors="replace"),
         reason=text[id_bytes:].decode(errors="replace"),
         total_ms=total_ms,
