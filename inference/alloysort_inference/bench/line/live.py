@@ -1,4 +1,4 @@
-"""A recipe in real time: a service of its own, and the reel's pieces sent to it as they would come."""
+"""A recipe in real time: a service of its own, and pieces of one spectrometer sent to it as they would come."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import numpy as np
 
 from alloysort_datasets.errors import TableError
 from alloysort_datasets.piece import Instrument, Piece
+from alloysort_datasets.simulate import Simulation
 from alloysort_datasets.table.store import read_instruments, read_pieces
-from alloysort_inference.bench.line.run import Question, reel_folders
+from alloysort_inference.bench.accuracy.run import silent
+from alloysort_inference.bench.line.run import REEL_SEED, Question, kept_reel
 from alloysort_inference.bench.load import open_loop
 from alloysort_inference.bench.speed import run, serving
 from alloysort_inference.doors.stream.client import AsyncLine
@@ -27,7 +29,8 @@ def bench_live(question: Question, bundle: Bundle, recipe: str, seconds: float) 
     """Latency from the moment each piece was meant to come, and how many were late or lost.
 
     Args:
-        question: whose reel, rate, deadline and seed are taken; the stream is Poisson.
+        question: whose tables, rate, deadline and seed are taken; the stream is Poisson. Where it names no
+            tables, pieces of one spectrometer are simulated, once, and kept.
         bundle: that decides.
         recipe: name or path, for the service.
         seconds: that it lasts.
@@ -36,7 +39,7 @@ def bench_live(question: Question, bundle: Bundle, recipe: str, seconds: float) 
         AlloysortError: the service does not come up.
         TableError: no sensor saw a piece of the reel.
     """
-    folders = reel_folders(question)
+    folders = question.data or [kept_reel(question, Simulation(KEPT, REEL_SEED, units=1), silent)]
     reel = [
         (piece, units)
         for folder in folders

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -109,22 +109,23 @@ def open_reel(question: Question, bundle: Bundle, say: Step) -> tuple[Reel, str]
     return reel, f"{len(reel)} pieces of {batches} batches: {', '.join(folder.name for folder in folders)}"
 
 
-def reel_folders(question: Question, say: Step | None = None) -> Sequence[Path]:
+def reel_folders(question: Question, say: Step) -> Sequence[Path]:
     """The tables of the reel; one is simulated, once, where none is named."""
     if question.data:
         return question.data
-    mix = question.feed or question.recipe.feed
-    return [kept_reel(mix if isinstance(mix, str) else DEFAULT_FEED, say or silent)]
+    return [kept_reel(question, Simulation(REEL_PIECES, REEL_SEED), say)]
 
 
-def kept_reel(mix: str, say: Step) -> Path:
-    """The folder of a reel in a mix; simulated where it is not there yet, gone on with where it was left."""
+def kept_reel(question: Question, simulation: Simulation, say: Step) -> Path:
+    """A reel in the question's mix; simulated where it is not there yet, gone on with where it was left."""
+    asked = question.feed or question.recipe.feed
+    mix = asked if isinstance(asked, str) else DEFAULT_FEED
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "alloysort" / f"reel-{SIMULATOR_VERSION}-{mix}-{REEL_PIECES}"
+    one_unit = "-one-unit" if simulation.units == 1 else ""
+    folder = cache / "alloysort" / f"reel-{SIMULATOR_VERSION}-{mix}-{simulation.pieces}{one_unit}"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    simulation = Simulation(REEL_PIECES, REEL_SEED, mix=mix)
-    for done in simulate(folder, simulation, os.cpu_count() or 1):
-        say("pieces of a reel simulated, once", done, REEL_PIECES)
+    for done in simulate(folder, replace(simulation, mix=mix), os.cpu_count() or 1):
+        say("pieces of a reel simulated, once", done, simulation.pieces)
     return folder
 
 

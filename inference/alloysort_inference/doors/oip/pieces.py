@@ -47,6 +47,7 @@ INPUTS: Final = (
     Input("saturation_counts", ("FP64", "FP32"), (-1,)),
     Input("image", ("BYTES", "UINT8"), (-1,)),
     Input("piece_id", ("BYTES",), (-1,)),
+    Input("mass_g", ("FP32", "FP64"), (-1,)),
 )
 _BY_NAME: Final = {known.name: known for known in INPUTS}
 
@@ -76,10 +77,11 @@ def read_pieces(request: InferRequest, axes: Mapping[int, Axis], arrived_s: floa
     spectra = _spectra(inputs, axes, pieces)
     images = _images(inputs["image"], pieces) if "image" in inputs else [None] * pieces
     names = _names(inputs["piece_id"], pieces) if "piece_id" in inputs else [None] * pieces
+    masses_g = _masses(inputs["mass_g"], pieces) if "mass_g" in inputs else [None] * pieces
     batch = _batch(request.parameters)
     arrivals = tuple(
-        Arrival(spectrum, image, name, batch, arrived_s)
-        for spectrum, image, name in zip(spectra, images, names, strict=True)
+        Arrival(spectrum, image, name, batch, arrived_s, mass_g)
+        for spectrum, image, name, mass_g in zip(spectra, images, names, masses_g, strict=True)
     )
     return Pieces(arrivals, _deadline_ms(request.parameters))
 
@@ -193,6 +195,14 @@ def _ceilings(saturation_counts: Tensor, pieces: int) -> list[float]:
         if not ceiling > 0:
             raise TensorError(f"input 'saturation_counts': {ceiling} must be positive, infinity if unknown")
     return ceilings
+
+
+def _masses(mass_g: Tensor, pieces: int) -> list[float | None]:
+    masses_g: list[float] = _one_each(mass_g, pieces)
+    for mass in masses_g:
+        if not 0 <= mass < float("inf"):
+            raise TensorError(f"input 'mass_g': {mass} must be positive, or 0 where it is unknown")
+    return [mass or None for mass in masses_g]
 
 
 def _one_each(tensor: Tensor, pieces: int) -> list[Any]:

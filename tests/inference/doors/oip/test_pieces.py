@@ -50,6 +50,13 @@ def test_a_named_axis_brings_its_ceiling():
         assert spectra[1].shots.tolist() == counts.values[1].tolist()
 
 
+@pytest.mark.parametrize(("told", "masses_g"), [([25.0], [25.0, 25.0]), ([0.0, 7.5], [None, 7.5])])
+def test_a_mass_is_one_for_all_or_one_each_and_zero_is_unknown(told, masses_g):
+    files = Tensor("image", "BYTES", np.array([b"a", b"b"], object))
+    pieces = read_pieces(request_of(files, Tensor("mass_g", "FP64", np.array(told))), {}, 0.0)
+    assert [arrival.mass_g for arrival in pieces.arrivals] == masses_g
+
+
 def test_counts_beyond_float32_are_left_to_the_rules_of_a_spectrum():
     counts = Tensor("counts", "FP64", np.full(16, 1e300))
     (arrival,) = read_pieces(request_of(counts, Tensor("axis", "INT64", np.array([3]))), AXES, 0.0).arrivals

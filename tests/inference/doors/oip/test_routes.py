@@ -335,6 +335,7 @@ FILE = objects(b"file")
             {"counts": COUNTS, "wavelength_nm": AXIS, "saturation_counts": np.ones(2)},
             "input 'saturation_counts': shape [2] must be [1]",
         ),
+        ({"image": FILE, "mass_g": np.array([-1.0])}, "input 'mass_g': -1.0 must be positive, or 0"),
         ({"image": FILE, "piece_id": objects(b"a", b"b")}, "input 'piece_id': shape [2] must be [1]"),
         ({"image": FILE, "piece_id": objects(b"\xff")}, "input 'piece_id': b'\\xff' must be text in UTF-8"),
         ({"image": FILE, "piece_id": objects(b"x" * 201)}, "201 characters, must be at most 200"),
