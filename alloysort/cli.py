@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn, cast
 
 import typer
 
-from alloysort import bench_commands, data_commands, recipe_commands
+from alloysort import bench_commands, data_commands, log_commands, recipe_commands
 from alloysort_datasets.errors import AlloysortError, ImageError, SpectrumError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ app = typer.Typer(
 app.add_typer(data_commands.app, name="data")
 app.add_typer(bench_commands.app, name="bench")
 app.add_typer(recipe_commands.app, name="recipe")
+app.add_typer(log_commands.app, name="log")
 
 BundleOption = Annotated[
     Path | None,
@@ -119,7 +120,8 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on; 127.0.0.1 if absent.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 8000 if absent, 0 takes a free one.")] = None,
     log: Annotated[
-        Path | None, typer.Option(help="Append every decision to this file, as JSON lines.")
+        str | None,
+        typer.Option(help="Keep every decision in this SQLite file, or at postgresql://user@host/database."),
     ] = None,
     boxes: Annotated[
         Path | None, typer.Option(help="Keep the boxes of melts in this file; they go on after a restart.")
@@ -131,13 +133,11 @@ def serve(
 ) -> None:
     """Serve a model over HTTP, and to lines over WebSocket, until Ctrl-C.
 
-    Options also come from the environment as ALLOYSORT_<NAME>, and there only STREAM_PORT, PROVIDERS,
-    THREADS, WORKERS, DEADLINE_MS, QUEUE_PIECES, QUEUE_MB, MAX_BODY_MB, READ_TIMEOUT_S, KEEP_ALIVE_S
-    and MESSAGES (text, or json: what the process itself says on stderr).
+    Options also come from the environment as ALLOYSORT_<NAME>, and there only LOG_DAYS, STREAM_PORT,
+    PROVIDERS, THREADS, WORKERS, DEADLINE_MS, QUEUE_PIECES, QUEUE_MB, MAX_BODY_MB, READ_TIMEOUT_S,
+    KEEP_ALIVE_S and MESSAGES (text, or json: what the process itself says on stderr).
     """
-    from rich.console import Console
-
-    from alloysort_inference.doors.serve import Stream
+    from alloysort_inference.demo import Stream
     from alloysort_inference.doors.serve import serve as run_service
     from alloysort_inference.doors.settings import read_settings
 
@@ -150,7 +150,7 @@ def serve(
 
         pieces, instruments = open_stream()
         stream = Stream("simulated pieces", pieces, instruments, rate)
-    run_service(settings, Console(), stream)
+    run_service(settings, typer.echo, stream)
 
 
 @app.command()

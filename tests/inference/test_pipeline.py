@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from alloysort_datasets.errors import (
-    AlloysortError,
     BundleError,
     DataError,
     ImageError,
@@ -18,8 +16,6 @@ from alloysort_datasets.errors import (
 from alloysort_datasets.families import ELEMENTS, FAMILIES
 from alloysort_datasets.spectrum import Spectrum
 from alloysort_inference.doors.rest.answer import make_answer
-from alloysort_inference.log import store
-from alloysort_inference.log.store import DecisionLog
 from alloysort_inference.pipeline import Classifier, Upload, open_classifier, read_upload
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -121,65 +117,6 @@ def test_files_that_cannot_be_opened_are_named(tmp_path):
         read_upload(tmp_path, ImageError)
     with pytest.raises(ImageError, match="null"):
         read_upload(Path("a\0b"), ImageError)
-
-
-def test_the_log_keeps_what_was_decided(classifier, make_csv, tmp_path):
-    path = tmp_path / "decisions.jsonl"
-    for piece_id in ("a", "b"):
-        with DecisionLog(path) as log:
-            log.write(
-                classifier.classify(
-                    Upload("al.csv", make_csv(395.0)), None, piece_id=piece_id, batch="monday"
-                )
-            )
-    first, second = (json.loads(line) for line in path.read_text().splitlines())
-    assert (first["piece_id"], second["piece_id"]) == ("a", "b")
-    assert (first["batch"], first["family"], first["outlet"], first["eject"]) == (
-        "monday",
-        "6xxx",
-        "wrought",
-        True,
-    )
-    assert len(first["probabilities"]) == 3
-    assert next(iter(first["probabilities"])) == "6xxx"
-    assert tuple(first["composition"]) == ELEMENTS
-    assert first["time"].endswith("+00:00")
-
-
-def test_a_log_that_cannot_be_opened_is_an_error(tmp_path):
-    with pytest.raises(AlloysortError, match=r"decision log .*directory"):
-        DecisionLog(tmp_path)
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
-def test_a_full_disk_stops_no_decision_and_raises_an_alarm_once(classifier, make_csv, caplog):
-    record = classifier.classify(Upload("al.csv", make_csv(395.0)), None)
-    with DecisionLog(Path("/dev/full")) as log:
-        for _ in range(5):
-            log.write(record)
-            time.sleep(0.05)
-        assert "No space left" in log.fault
-        assert log.lost == 0
-    assert log.lost == 5
-    assert caplog.text.count("decisions go on") == 1
-    assert "5 records are lost" in caplog.text
-
-
-def test_records_wait_until_the_disk_takes_them_again(classifier, make_csv, tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "RETRY_S", 0.02)
-    record = classifier.classify(Upload("al.csv", make_csv(395.0)), None)
-    with DecisionLog(tmp_path / "log") as log:
-        good, log._file = log._file, Path("/dev/full").open("ab", buffering=0)  # noqa: SIM115
-        for _ in range(3):
-            log.write(record)
-        while log.fault is None:
-            time.sleep(0.01)
-        full, log._file = log._file, good
-        full.close()
-        while log.fault is not None:
-            time.sleep(0.01)
-    rows = (tmp_path / "log").read_text().splitlines()
-    assert [json.loads(row)["piece_id"] for row in rows] == [record.piece_id] * 3
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="shared/data is not here")

@@ -78,7 +78,7 @@ class Intake:
         self,
         classifier: Callable[[], Classifier],
         batcher: Batcher[Ready, Record],
-        keep: Callable[[Record], Record],
+        keep: Callable[[Record, Arrival], Record],
         limits: Limits,
     ) -> None:
         self.limits, self.counts = limits, Counts()
@@ -174,23 +174,23 @@ class Intake:
 
     def _turn_away(self, record_of: Callable[[Classifier, Arrival], Record]) -> None:
         _, arrival, done = self._pop()
-        self._answer(self._keep(record_of(self._classifier(), arrival)), done)
+        self._answer(self._keep(record_of(self._classifier(), arrival), arrival), done)
 
     def _prepare_next(self) -> None:
         due_s, arrival, done = self._pop()
         classifier = self._classifier()
         if getattr(arrival.spectrum, "slow", False) or arrival.size > INLINE_BYTES:
             ready = self._loop.run_in_executor(self._threads, classifier.ready, arrival)
-            ready.add_done_callback(lambda future: self._pass_on(future.result(), due_s, done))
+            ready.add_done_callback(lambda future: self._pass_on(future.result(), arrival, due_s, done))
         else:
             started = perf_counter()
             prepared = classifier.ready(arrival)
             self._costs.learn(1, perf_counter() - started)
-            self._pass_on(prepared, due_s, done)
+            self._pass_on(prepared, arrival, due_s, done)
 
-    def _pass_on(self, prepared: Ready | Record, due_s: float, done: Done) -> None:
+    def _pass_on(self, prepared: Ready | Record, arrival: Arrival, due_s: float, done: Done) -> None:
         if isinstance(prepared, Record):
-            self._answer(self._keep(prepared), done)
+            self._answer(self._keep(prepared, arrival), done)
         else:
             self._batcher.submit(Job(prepared, lambda record: self._computed(record, done), due_s))
 

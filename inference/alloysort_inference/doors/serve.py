@@ -6,9 +6,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from types import FrameType
 from typing import Final
@@ -18,44 +17,32 @@ import anyio.lowlevel
 import anyio.to_thread
 import uvicorn
 from fastapi import FastAPI
-from rich.console import Console
 
 from alloysort_datasets.errors import AlloysortError
-from alloysort_datasets.piece import Instrument, Piece
-from alloysort_inference.demo import run_demo
+from alloysort_inference.demo import Stream, run_demo
 from alloysort_inference.doors.messages import speak
 from alloysort_inference.doors.rest.app import create_app
 from alloysort_inference.doors.rest.connection import REFUSE_S, Connection, Gate, until
 from alloysort_inference.doors.service import Service
 from alloysort_inference.doors.settings import Settings
+from alloysort_inference.pipeline import Arrival
 
 DRAIN_S: Final = 5  # what open requests get to finish once the service is told to stop
 LINGER_S: Final = 0.2  # how long connections stay open for the requests that are on their way
+WARMING_S: Final = 0.05
 TICK_S: Final = 0.02
 SWITCH_S: Final = 0.001  # of threads: a loop that waits for a thread of the engine waits no longer
 BACKLOG: Final = 2048
 MOST_FILES: Final = 65_536
 
 
-@dataclass(frozen=True)
-class Stream:
-    """What a demonstration sorts.
+def serve(settings: Settings, say: Callable[[str], None], stream: Stream | None = None) -> None:
+    """Serve until told to stop.
 
-    Attributes:
-        name: what the pieces are, for the head of the display.
-        pieces: may be endless.
-        instruments: by name, as the pieces name them.
-        rate_per_s: pieces a second.
-    """
-
-    name: str
-    pieces: Iterable[Piece]
-    instruments: Mapping[str, Instrument]
-    rate_per_s: float
-
-
-def serve(settings: Settings, console: Console, stream: Stream | None = None) -> None:
-    """Serve until told to stop; `stream` starts the demonstration beside.
+    Args:
+        settings: what is served.
+        say: is told where, a line at a time; the page's address last.
+        stream: starts the demonstration beside.
 
     Raises:
         BundleError, RecipeError: they cannot be used.
@@ -65,17 +52,16 @@ def serve(settings: Settings, console: Console, stream: Stream | None = None) ->
         listen(settings.host, settings.port) as listener,
         listen_stream(settings, listener) as stream_listener,
     ):
-        app = create_app(settings, stream_listener)
+        app = create_app(settings, stream_listener, demonstration=stream is not None)
         service: Service = app.state.service
         manifest, recipe = service.classifier.engine.bundle.manifest, service.classifier.recipe
         about, address = f"{manifest.name}, recipe {recipe.name}", url(listener)
         line = url(stream_listener).replace("http", "ws", 1)
-        console.print(
-            f"alloysort: {about}, on {address} (docs at {address}/docs), lines on {line}",
-            highlight=False,
-            soft_wrap=True,
-        )
-        demo = None if stream is None else Demonstration(service, stream, console, f"{stream.name}: {about}")
+        say(f"alloysort: {about}, on {address} (docs at {address}/docs), lines on {line}")
+        if stream is not None:
+            say(f"alloysort: sorts {stream.name} for demonstration")
+        say(f"{address}/")
+        demo = None if stream is None else Demonstration(service, stream)
         server = Server(app, demo)
         speak(settings.messages)
         _allow_many_connections()
@@ -89,8 +75,8 @@ def serve(settings: Settings, console: Console, stream: Stream | None = None) ->
 class Demonstration:
     """`run_demo` in a thread of its own."""
 
-    def __init__(self, service: Service, stream: Stream, console: Console, title: str) -> None:
-        self._service, self._stream, self._console, self._title = service, stream, console, title
+    def __init__(self, service: Service, stream: Stream) -> None:
+        self._service, self._stream = service, stream
         self._stop = threading.Event()
         self._fault: AlloysortError | None = None
         self._thread = threading.Thread(target=self._run, name="demo")
@@ -120,18 +106,16 @@ class Demonstration:
 
     def _run(self) -> None:
         try:
-            run_demo(
-                self._service.classifier,
-                self._stream.pieces,
-                self._stream.instruments,
-                self._stream.rate_per_s,
-                self._console,
-                self._stop,
-                title=self._title,
-                log=self._service.log,
-            )
+            run_demo(self._stream, self._bring, self._stop)
         except AlloysortError as error:
             self._fault = error
+
+    def _bring(self, arrival: Arrival, family: str | None) -> None:
+        """A piece, from its own thread to the loop; while the model warms up it waits."""
+        service = self._service
+        while service.waiting_for is not None and not self._stop.wait(WARMING_S):
+            pass
+        service.loop.call_soon_threadsafe(service.bring, arrival, family)
 
 
 class Server(uvicorn.Server):

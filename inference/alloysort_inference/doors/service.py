@@ -15,12 +15,14 @@ import anyio
 import numpy as np
 
 from alloysort_datasets.errors import AlloysortError, DataError
+from alloysort_datasets.spectrum import Spectrum
 from alloysort_inference.doors.changeover import Changeover
 from alloysort_inference.doors.intake import Intake, Limits
 from alloysort_inference.doors.settings import Settings
 from alloysort_inference.doors.stream.wire import Axis
 from alloysort_inference.doors.tally import Tally
 from alloysort_inference.engine.batcher import Batcher, spare_cores
+from alloysort_inference.log.keep import Sample
 from alloysort_inference.log.store import DecisionLog
 from alloysort_inference.pipeline import Arrival, Classifier, Ready, open_classifier
 from alloysort_inference.record import Record
@@ -41,11 +43,15 @@ class Service:
         AlloysortError: the log cannot be opened.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, *, demonstration: bool = False) -> None:
+        self.settings, self.demonstration = settings, demonstration
         first = open_classifier(settings.bundle, settings.recipe, settings.providers, settings.threads)
         self.changeover = Changeover(first, self._open_another)
-        self.log = None if settings.log is None else DecisionLog(settings.log)
+        self.log = (
+            None
+            if settings.log is None
+            else DecisionLog(settings.log, demonstration=demonstration, days=settings.log_days)
+        )
         self.waiting_for: str | None = WARMING
         self.batcher: Batcher[Ready, Record] = Batcher(
             self._assess, self._turn_away, self._give_up, threads=settings.workers or spare_cores()
@@ -140,9 +146,17 @@ class Service:
             self.intake.forget(arrival)
             raise
 
+    def bring(self, arrival: Arrival, family: str | None) -> None:
+        """A piece of a demonstration, whose family may be known; one that finds no room is refused."""
+        del family
+        try:
+            self.submit(arrival, None, lambda _: None)
+        except AlloysortError as fault:
+            self.refuse(arrival, fault)
+
     def refuse(self, arrival: Arrival, fault: AlloysortError) -> Record:
         """A piece that cannot be taken at all goes to the default outlet."""
-        return self._noted(self.classifier.refuse(arrival, fault))
+        return self._noted(self.classifier.refuse(arrival, fault), arrival)
 
     async def reload_recipe(self) -> None:
         """Take the recipe's file as it stands, whole; with a fault in it nothing changes but the log."""
@@ -168,8 +182,10 @@ class Service:
         """Each by the classifier that prepared it: they are two while one takes over from another."""
         records: list[Record] = []
         shadow = self.changeover.shadow
-        for classifier, some in groupby(ready, key=lambda one: one.classifier):
-            records += [self._noted(record) for record in classifier.assess(list(some))]
+        for classifier, group in groupby(ready, key=lambda one: one.classifier):
+            some = list(group)
+            told = zip(classifier.assess(some), some, strict=True)
+            records += [self._noted(record, one.arrival) for record, one in told]
         if shadow is not None:
             for one, record in zip(ready, records, strict=True):
                 shadow.show(one.arrival, record)
@@ -183,17 +199,24 @@ class Service:
         )
 
     def _turn_away(self, ready: Ready) -> Record:
-        return self._noted(ready.classifier.turn_away(ready.arrival))
+        return self._noted(ready.classifier.turn_away(ready.arrival), ready.arrival)
 
     def _give_up(self, ready: Ready, error: Exception) -> Record:
         del error  # the batcher has logged it; a client learns no secrets
         return self.refuse(ready.arrival, AlloysortError(INTERNAL))
 
-    def _noted(self, record: Record) -> Record:
+    def _noted(self, record: Record, arrival: Arrival) -> Record:
         self.tally.note(record)
         if self.log is not None:
-            self.log.write(record)
+            self.log.write(record, arrival.mass_g, _sample(arrival))
         return record
+
+
+def _sample(arrival: Arrival) -> Sample:
+    """What the sensors saw, decoded once more only if the log keeps it."""
+    image, signal = arrival.image, arrival.spectrum
+    decode = None if signal is None else (lambda: signal) if isinstance(signal, Spectrum) else signal.decode
+    return Sample(None if image is None else image.content, decode)
 
 
 def _aim_s(within_ms: float) -> float:

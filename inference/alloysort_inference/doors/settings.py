@@ -32,7 +32,13 @@ class Settings(BaseModel):
     stream_port: Annotated[int, Field(ge=0, le=65535)] | None = Field(
         default=None, description="of the stream door; one above `port` if unset"
     )
-    log: Path | None = Field(default=None, description="decision log, appended to")
+    log: str | None = Field(
+        default=None,
+        description="decision log: an SQLite file, or postgresql://user:password@host/database; unset: none",
+    )
+    log_days: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="how long the log keeps a decision; unset: for ever"
+    )
     boxes: Path | None = Field(
         default=None, description="journal of the boxes of melts, which go on where it ends; unset: not kept"
     )

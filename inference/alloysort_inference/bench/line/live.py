@@ -1,4 +1,4 @@
-"""A recipe in real time: a service of its own, and pieces of one spectrometer sent to it as they would come."""
+"""A recipe in real time: a service of its own, and pieces of one spectrometer sent to it."""
 
 from __future__ import annotations
 

@@ -109,17 +109,20 @@ class Health(BaseModel):
     status: str
 
 
-def create_app(settings: Settings, stream: socket.socket | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, stream: socket.socket | None = None, *, demonstration: bool = False
+) -> FastAPI:
     """The application, with its bundle and recipe loaded; it warms up once it runs.
 
     Args:
         settings: what is served.
         stream: a listening socket for the stream door beside it.
+        demonstration: whether the pieces are made up.
 
     Raises:
         BundleError, RecipeError: they cannot be used.
     """
-    service = Service(settings)
+    service = Service(settings, demonstration=demonstration)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

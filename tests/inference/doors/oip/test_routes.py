@@ -19,6 +19,8 @@ from alloysort_inference.doors.oip.outputs import OUTPUTS
 from alloysort_inference.doors.rest.app import create_app
 from alloysort_inference.doors.rest.connection import Gate
 from alloysort_inference.doors.settings import Settings
+from alloysort_inference.log.database import open_database
+from alloysort_inference.log.read import read_decisions
 
 DATATYPES = {
     np.dtype("float64"): "FP64",
@@ -34,7 +36,7 @@ LENGTH = "Inference-Header-Content-Length"
 
 @pytest.fixture(scope="module")
 def log_path(tmp_path_factory):
-    return tmp_path_factory.mktemp("log") / "decisions.jsonl"
+    return str(tmp_path_factory.mktemp("log") / "decisions.sqlite")
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +218,9 @@ def test_a_batch_keeps_its_order_and_refuses_a_piece_in_its_place(client, make_s
     wanted = {"a", "ü", found["piece_id"][1]}
     logged = set()
     for _ in range(200):
-        rows = [json.loads(row) for row in log_path.read_text().splitlines()]
+        database = open_database(log_path)
+        rows = list(read_decisions(database))
+        database.dispose()
         logged = {row["piece_id"] for row in rows if row["batch"] == "oip-b"}
         if logged == wanted:
             break

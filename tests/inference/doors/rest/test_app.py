@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import itertools
 import json
 import re
@@ -17,7 +16,6 @@ from urllib.request import urlopen
 import httpx
 import pytest
 import uvicorn
-from rich.console import Console
 
 from alloysort_datasets.errors import AlloysortError, BundleError, DataError, RecipeError
 from alloysort_datasets.piece import Instrument, Piece
@@ -25,13 +23,15 @@ from alloysort_inference.doors.rest.answer import make_answer
 from alloysort_inference.doors.rest.app import create_app
 from alloysort_inference.doors.serve import Stream, listen, serve
 from alloysort_inference.doors.settings import Settings, read_settings
+from alloysort_inference.log.database import open_database
+from alloysort_inference.log.read import read_decisions
 from alloysort_inference.pipeline import Upload
 from alloysort_models.bundle.manifest import MODEL, write_bundle
 
 
 @pytest.fixture(scope="module")
 def log_path(tmp_path_factory):
-    return tmp_path_factory.mktemp("log") / "decisions.jsonl"
+    return str(tmp_path_factory.mktemp("log") / "decisions.sqlite")
 
 
 @contextmanager
@@ -55,6 +55,14 @@ def client(bundle, log_path) -> Iterator[httpx.Client]:
     with running(app) as client:
         wait_until(lambda: client.get("/readyz").status_code == 200)
         yield client
+
+
+def rows_of(where):
+    database = open_database(str(where))
+    try:
+        return list(read_decisions(database))
+    finally:
+        database.dispose()
 
 
 def wait_until(true, timeout_s=20.0):
@@ -130,8 +138,8 @@ def test_ids_and_batches_reach_answer_and_log(client, log_path, make_csv):
     data = {"piece_id": "p-7", "batch": "tuesday"}
     said = client.post("/v1/classify", files={"spectrum": make_csv(395.0)}, data=data).json()
     assert said["piece_id"] == "p-7"
-    wait_until(lambda: "tuesday" in log_path.read_text())
-    last = json.loads(log_path.read_text().splitlines()[-1])
+    wait_until(lambda: any(row["batch"] == "tuesday" for row in rows_of(log_path)))
+    last = rows_of(log_path)[-1]
     assert (last["piece_id"], last["batch"], last["family"]) == ("p-7", "tuesday", "6xxx")
 
 
@@ -403,17 +411,20 @@ def test_the_demonstration_runs_beside_and_ends_before_the_log_closes(bundle, ma
     axis, shots = make_shots(395.0)
     instruments = {"rig": Instrument("rig", axis, resolution_nm=1.4)}
     pieces = (Piece(f"p{i}", "demo", "b", spectra=shots, instrument="rig") for i in itertools.count())
-    settings = Settings(bundle=bundle.path, threads=1, port=0, log=tmp_path / "log")
-    said = io.StringIO()
+    settings = Settings(bundle=bundle.path, threads=1, port=0, log=str(tmp_path / "log"))
+    said: list[str] = []
     told = threading.Timer(1.0, signal.raise_signal, (signal.SIGTERM,))
     told.start()
     try:
-        serve(settings, Console(file=said, width=200), Stream("bench", pieces, instruments, 500))
+        serve(settings, said.append, Stream("bench", pieces, instruments, 500))
     finally:
         told.cancel()
-    records = (tmp_path / "log").read_text().splitlines()
-    assert f"demo: {len(records)} pieces" in said.getvalue().splitlines()[-1]
-    assert records
+    names = [row["piece_id"] for row in rows_of(tmp_path / "log")]
+    assert names == [f"p{number}" for number in range(len(names))]
+    assert names
+    assert said[-1].startswith("http://127.0.0.1:")
+    with pytest.raises(AlloysortError, match="real ones need another file"):
+        create_app(settings)
 
 
 def test_a_demonstration_that_fails_ends_the_service(bundle, make_shots):
@@ -421,7 +432,7 @@ def test_a_demonstration_that_fails_ends_the_service(bundle, make_shots):
     with pytest.raises(AlloysortError, match="'other'"):
         serve(
             Settings(bundle=bundle.path, port=0),
-            Console(file=io.StringIO()),
+            [].append,
             Stream("bench", [stranger], {}, 10),
         )
 

@@ -17,7 +17,7 @@ def piece(nm: float, **more: object) -> dict[str, object]:
 
 
 def test_what_passes_is_counted(bundle, running, tmp_path):
-    with running(Settings(bundle=bundle.path, log=tmp_path / "log")) as client:
+    with running(Settings(bundle=bundle.path, log=str(tmp_path / "log"))) as client:
         for sent in (piece(395.0), piece(327.0), piece(720.0), piece(395.0, deadline_ms=0.001)):
             assert client.post("/v1/classify", json=sent).status_code == 200
         assert client.post("/v1/classify", json={"image_base64": "aGVsbG8="}).status_code == 422

@@ -21,6 +21,8 @@ from alloysort_inference.doors.settings import Settings
 from alloysort_inference.doors.stream.client import AsyncLine, Line, LineClosedError
 from alloysort_inference.doors.stream.server import stream_door
 from alloysort_inference.doors.stream.wire import Axis, Counts, PieceMessage, encode_axis, encode_piece
+from alloysort_inference.log.database import open_database
+from alloysort_inference.log.read import read_decisions
 from alloysort_models.bundle.manifest import Bundle
 
 AXIS_NM = np.linspace(200.0, 900.0, 1024)
@@ -58,8 +60,8 @@ def open_door(bundle: Bundle, **settings: Any) -> Iterator[tuple[str, Service]]:
 
 @pytest.fixture(scope="module")
 def url(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    log = tmp_path_factory.mktemp("log") / "decisions.jsonl"
-    with open_door(bundle, log=log, max_body_mb=1) as (url, _):
+    log = tmp_path_factory.mktemp("log") / "decisions.sqlite"
+    with open_door(bundle, log=str(log), max_body_mb=1) as (url, _):
         yield url
 
 
@@ -219,9 +221,11 @@ def test_nobody_there_is_said_plainly() -> None:
 
 
 def test_every_decision_is_logged(bundle: Bundle, tmp_path: Path) -> None:
-    log = tmp_path / "log.jsonl"
+    log = str(tmp_path / "log")
     with open_door(bundle, log=log) as (url, _), Line(url) as line:
         line.send(line.axis(AXIS_NM), shots_at(395.0), piece_id="a", batch="b").result(10)
         line.send(image=b"no picture", piece_id="c").result(10)
-    rows = [json.loads(row) for row in log.read_text().splitlines()]
+    database = open_database(log)
+    rows = list(read_decisions(database))
+    database.dispose()
     assert [(row["piece_id"], row["status"]) for row in rows] == [("a", "decided"), ("c", "refused")]
