@@ -11,9 +11,9 @@ from time import perf_counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pymodbus.datastore import ModbusDeviceContext, ModbusSequentialDataBlock, ModbusServerContext
 from pymodbus.pdu import ModbusPDU
 from pymodbus.server import ModbusTcpServer
+from pymodbus.simulator import DataType, SimData, SimDevice
 
 from alloysort_datasets.errors import DataError
 from alloysort_inference.outputs.modbus import Modbus, Valves, runs_of
@@ -67,11 +67,10 @@ class Plc:
 
     async def _serve(self, ready: threading.Event) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
-        device = ModbusDeviceContext(
-            co=ModbusSequentialDataBlock(0, [False] * 64), hr=ModbusSequentialDataBlock(0, [0] * 256)
-        )
+        bits = [SimData(0, count=64, values=False, datatype=DataType.BITS)]
+        words = [SimData(0, count=256, values=0, datatype=DataType.REGISTERS)]
         server = ModbusTcpServer(
-            ModbusServerContext(devices=device, single=True),
+            SimDevice(1, simdata=(bits, bits, words, words)),
             address=("127.0.0.1", self.port),
             trace_pdu=self._note,
         )
