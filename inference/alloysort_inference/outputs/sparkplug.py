@@ -62,9 +62,8 @@ class Sparkplug(Output):
             await asyncio.to_thread(link.close)
 
     async def _pause_or_lost(self, link: _Link) -> None:
-        await asyncio.wait(
-            {self._stopping, link.lost}, timeout=DATA_EVERY_S, return_when=asyncio.FIRST_COMPLETED
-        )
+        either: set[asyncio.Future[Any]] = {self._stopping, link.lost}
+        await asyncio.wait(either, timeout=DATA_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
 
     def _topic(self, kind: str) -> str:
         return f"spBv1.0/{self._settings.group}/{kind}/{self._settings.node}"
@@ -82,7 +81,7 @@ class Sparkplug(Output):
         link.publish(self._topic("NBIRTH"), encode(_now_ms(), [*control, *metrics], self._seq))
 
     def _tell_news(self, link: _Link, birth_number: int) -> None:
-        """Tell what has changed, by alias; everything where it was asked for, or where there is a new name."""
+        """Tell what has changed, by alias; everything if it was asked for, or if there is a new name."""
         self._tick()
         metrics = self._metrics()
         if self._reborn or any(metric.name not in self._shown for metric in metrics):
@@ -184,7 +183,8 @@ class _Link:
         return f"{self._settings.host}:{self._settings.port}"
 
     async def _answered(self, answer: asyncio.Future[str | None], refusal: str) -> None:
-        await asyncio.wait({answer, self.lost}, timeout=ANSWER_S, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {answer, self.lost}
+        await asyncio.wait(either, timeout=ANSWER_S, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
             self.require_up()
             raise OutputFaultError(f"{self._where} does not answer within {ANSWER_S:g} s")
