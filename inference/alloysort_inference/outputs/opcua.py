@@ -13,9 +13,13 @@ from time import monotonic
 from typing import Any, Final
 from urllib.parse import urlparse
 
-from asyncua import Node, Server, ua
+from asyncua import ua
+from asyncua.common.node import Node
 from asyncua.crypto.permission_rules import User, UserRole
+from asyncua.server.server import Server
 from asyncua.server.user_managers import UserManager
+from asyncua.ua.object_ids import ObjectIds
+from asyncua.ua.status_codes import StatusCodes
 
 from alloysort_datasets.errors import AlloysortError
 from alloysort_inference.outputs.counts import Counts
@@ -70,7 +74,7 @@ class Opcua(Output):
 
     async def _serve(self) -> None:
         where = urlparse(self._settings.endpoint)
-        require_free(where.hostname or "", where.port or 0)  # before a server is built, which takes a second
+        require_free(where.hostname or "", where.port or 0)  # before a server is built, which takes seconds
         server = await self._build_server()
         tree = _Tree(server)
         await tree.plant(self._choose)
@@ -108,16 +112,16 @@ class Opcua(Output):
         """The method SelectRecipe."""
         name = arguments[0].Value if len(arguments) == 1 else None
         if not isinstance(name, str):
-            return ua.StatusCode(ua.StatusCodes.BadInvalidArgument)
+            return _bad(StatusCodes.BadInvalidArgument)
         async with self._one_at_a_time:
             if name not in await asyncio.to_thread(self._controls.recipes):
                 _log.warning("output %s: recipe %r was asked for, there is none", self.name, name)
-                return ua.StatusCode(ua.StatusCodes.BadNotFound)
+                return _bad(StatusCodes.BadNotFound)
             try:
                 await asyncio.to_thread(self._controls.choose_recipe, name)
             except AlloysortError as error:
                 _log.warning("output %s: recipe %r was asked for and is refused: %s", self.name, name, error)
-                return ua.StatusCode(ua.StatusCodes.BadInvalidState)
+                return _bad(StatusCodes.BadInvalidState)
         _log.info("output %s: recipe %r was chosen", self.name, name)
         return []
 
@@ -137,7 +141,7 @@ class _Tree:
         for path, (kind, value) in _NODES.items():
             await self._add(path, kind, value)
         await self._add(_RECIPES, _STRING, [])
-        name = ua.Argument(Name="Name", DataType=ua.NodeId(ua.ObjectIds.String), ValueRank=-1)
+        name = ua.Argument(Name="Name", DataType=ua.NodeId(ua.Int32(ObjectIds.String)), ValueRank=-1)
         await self._nodes["RecipeManagement"].add_method(
             self._id("RecipeManagement.SelectRecipe"), self._name("SelectRecipe"), choose, [name], []
         )
@@ -148,7 +152,7 @@ class _Tree:
             if self._shown.get(path, _NOTHING) != value:
                 shown = ua.DataValue(
                     ua.Variant(value, self._types[path], is_array=isinstance(value, list)),
-                    SourceTimestamp=datetime.now(UTC),
+                    SourceTimestamp=ua.DateTime.now(UTC),
                 )
                 await self._server.write_attribute_value(self._nodes[path].nodeid, shown)
                 self._shown[path] = value
@@ -177,7 +181,7 @@ class _Tree:
 
     def _id(self, path: str) -> ua.NodeId:
         """The same after every start, so that clients may keep it."""
-        return ua.NodeId(f"{ROOT}.{path}" if path else ROOT, self._namespace)
+        return ua.NodeId(ua.String(f"{ROOT}.{path}" if path else ROOT), ua.Int16(self._namespace))
 
     def _name(self, name: str) -> ua.QualifiedName:
         return ua.QualifiedName(name, self._namespace)
@@ -206,6 +210,10 @@ class _Guard(UserManager):
 
 
 _NOTHING: Final = object()
+
+
+def _bad(code: int) -> ua.StatusCode:
+    return ua.StatusCode(ua.UInt32(code))
 
 
 def values_of(counts: Counts, controls: Controls) -> dict[str, object]:

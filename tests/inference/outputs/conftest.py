@@ -90,22 +90,27 @@ def desk() -> Desk:
     return Desk()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def make_desk() -> Callable[[], Desk]:
+    return Desk
+
+
+@pytest.fixture(scope="session")
 def outlets() -> tuple[str, ...]:
     return OUTLETS
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def record() -> Callable[..., Record]:
     return make_record
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def until() -> Callable[..., None]:
     return wait_until
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
     return find_port
 
