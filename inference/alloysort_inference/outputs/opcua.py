@@ -30,6 +30,7 @@ NAMESPACE: Final = "urn:alloysort"
 ROOT: Final = "MachineVision"
 PUBLISH_EVERY_S: Final = 0.1
 RECIPES_EVERY_S: Final = 1.0
+NAN: Final = float("nan")  # one for all: the same again is no news
 _log = logging.getLogger("alloysort")
 
 _STRING: Final = ua.VariantType.String
@@ -43,7 +44,7 @@ _NODES: Final = {
     "ResultManagement.LastResult.CreationTime": (ua.VariantType.DateTime, datetime.fromtimestamp(0, UTC)),
     "ResultManagement.LastResult.Outlet": (_STRING, ""),
     "ResultManagement.LastResult.Family": (_STRING, ""),
-    "ResultManagement.LastResult.Confidence": (ua.VariantType.Double, float("nan")),
+    "ResultManagement.LastResult.Confidence": (ua.VariantType.Double, NAN),
     "ResultManagement.LastResult.Eject": (ua.VariantType.Boolean, False),
     "ResultManagement.LastResult.Reason": (_STRING, ""),
     "VisionStateMachine.CurrentState": (ua.VariantType.LocalizedText, ua.LocalizedText("")),
@@ -149,7 +150,8 @@ class _Tree:
     async def show(self, values: dict[str, object]) -> None:
         """Write what has changed."""
         for path, value in values.items():
-            if self._shown.get(path, _NOTHING) != value:
+            before = self._shown.get(path, _NOTHING)
+            if before is not value and before != value:
                 shown = ua.DataValue(
                     ua.Variant(value, self._types[path], is_array=isinstance(value, list)),
                     SourceTimestamp=ua.DateTime.now(UTC),
@@ -195,10 +197,10 @@ class _Guard(UserManager):
 
     def get_user(
         self,
-        iserver: Any,
+        iserver: Any,  # noqa: ARG002 (as the base wants it)
         username: str | None = None,
         password: str | None = None,
-        certificate: Any = None,
+        certificate: Any = None,  # noqa: ARG002
     ) -> User | None:
         """The user with this name and password; None where there is none."""
         if self._user is not None and (
@@ -238,7 +240,7 @@ def values_of(counts: Counts, controls: Controls) -> dict[str, object]:
             f"{result}CreationTime": last.time,
             f"{result}Outlet": decision.outlet,
             f"{result}Family": decision.family or "",
-            f"{result}Confidence": float("nan") if said is None else said.confidence,
+            f"{result}Confidence": NAN if said is None else said.confidence,
             f"{result}Eject": decision.eject,
             f"{result}Reason": decision.reason,
         }

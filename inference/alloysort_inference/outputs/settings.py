@@ -154,7 +154,8 @@ def _beside(path: Path, table: Any) -> Any:
 
 def _fault(detail: ErrorDetails) -> str:
     where = ".".join(str(part) for part in detail["loc"])
-    shown = detail["type"] != "missing" and not isinstance(detail["input"], dict)
+    secret = detail["loc"][-1] == "password"  # given in clear in spite of all: at least the log has it not
+    shown = detail["type"] != "missing" and not secret and not isinstance(detail["input"], dict)
     value = f" {detail['input']!r}"[:80] if shown else ""
     return f"{where}{value}: {detail['msg'].removeprefix('Value error, ')}{_known_keys(detail)}"
 

@@ -57,7 +57,6 @@ class Sparkplug(Output):
                 await self._pause_or_lost(link)
                 link.require_up()
                 self._tell_news(link, birth_number)
-            link.publish(self._topic("NDEATH"), self._death(birth_number), qos=1)
         finally:
             await asyncio.to_thread(link.close)
 
@@ -134,7 +133,8 @@ class _Link:
             reconnect_on_failure=False,
         )
         client.connect_timeout = ANSWER_S
-        client.will_set(f"spBv1.0/{settings.group}/NDEATH/{settings.node}", death, qos=1)
+        self._will = (f"spBv1.0/{settings.group}/NDEATH/{settings.node}", death)
+        client.will_set(*self._will, qos=1)
         if settings.user is not None:
             client.username_pw_set(settings.user, password)
         if settings.tls:
@@ -165,8 +165,8 @@ class _Link:
         self._client.subscribe(topic, qos=1)
         await self._answered(self._subscribed, f"refuses to pass on {topic}")
 
-    def publish(self, topic: str, payload: bytes, qos: int = 0) -> None:
-        told = self._client.publish(topic, payload, qos=qos)
+    def publish(self, topic: str, payload: bytes) -> None:
+        told = self._client.publish(topic, payload, qos=0)
         if told.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise OutputFaultError(f"{self._where}: {told.rc.name}")
 
@@ -175,6 +175,8 @@ class _Link:
             raise OutputFaultError(f"{self._where}: the connection is lost: {self.lost.result()}")
 
     def close(self) -> None:
+        """End; a broker that takes leave with us does not tell the will, so we do."""
+        self._client.publish(*self._will, qos=1)
         self._client.disconnect()
         self._client.loop_stop()
 

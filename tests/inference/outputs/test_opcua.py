@@ -120,10 +120,10 @@ def test_the_last_result_is_shown(endpoint: str, opcua: Opcua, record) -> None:
 
 
 def test_a_piece_that_nothing_was_computed_of_has_no_confidence(endpoint: str, opcua: Opcua, record) -> None:
-    opcua.tell(record("rest", piece_id="p-9", status="late"), 20.0)
+    opcua.tell(record("rest", piece_id="p-10", status="late"), 20.0)
 
     async def look(client: Client) -> tuple[float, int]:
-        await becomes(client, "ResultManagement.LastResult.ResultId", "p-9")
+        await becomes(client, "ResultManagement.LastResult.ResultId", "p-10")
         return await value(client, "ResultManagement.LastResult.Confidence"), await value(
             client, "Counters.Late"
         )

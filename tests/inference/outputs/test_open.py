@@ -82,7 +82,7 @@ def test_without_settings_nobody_is_told(outlets, desk, record) -> None:
 
 
 def test_a_coil_of_no_outlet_is_refused_before_anything_begins(nobody: OutputSettings, desk) -> None:
-    with pytest.raises(DataError, match="coils.wrought: no outlet of the recipe, which has zorba, rest"):
+    with pytest.raises(DataError, match=r"coils\.wrought: no outlet of the recipe, which has zorba, rest"):
         open_outputs(nobody, ("zorba", "rest"), desk)
 
 

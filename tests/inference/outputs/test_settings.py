@@ -69,7 +69,7 @@ def test_a_user_without_a_password_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_password_in_clear_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="opcua.password: .*did you mean password_file") as refused:
+    with pytest.raises(DataError, match=r"opcua\.password: .*did you mean password_file") as refused:
         read_outputs(write(tmp_path, '[opcua]\nuser = "someone"\npassword = "hush"\n'))
     assert "hush" not in str(refused.value)
 
