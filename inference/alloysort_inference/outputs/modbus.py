@@ -9,6 +9,7 @@ import asyncio
 import heapq
 import logging
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
 
@@ -166,6 +167,12 @@ class Modbus(Output):
             raise OutputFaultError(f"{self._where}, unit {self._settings.unit}, refuses {what}: {answer}")
 
 
+@dataclass
+class _Firing:
+    close_s: float
+    shown: bool = False
+
+
 class Valves:
     """What is to be open when.
 
@@ -177,7 +184,7 @@ class Valves:
     def __init__(self, coils: Mapping[str, int], least_s: float = 0.0) -> None:
         self._coils, self._least_s = dict(coils), least_s
         self._coming: list[tuple[float, float, int]] = []
-        self._open: dict[int, list[list[float | bool]]] = {address: [] for address in coils.values()}
+        self._open: dict[int, list[_Firing]] = {address: [] for address in coils.values()}
         self._missed = 0
 
     def __len__(self) -> int:
@@ -191,17 +198,17 @@ class Valves:
         """By address, whether a coil is to be on; what is over and was not shown by then is missed."""
         while self._coming and self._coming[0][0] <= now_s:
             _, close_s, address = heapq.heappop(self._coming)
-            self._open[address].append([close_s, False])
+            self._open[address].append(_Firing(close_s))
         for address, firings in self._open.items():
-            self._missed += sum(1 for close_s, shown in firings if close_s <= now_s and not shown)
-            self._open[address] = [firing for firing in firings if firing[0] > now_s]
+            self._missed += sum(1 for firing in firings if firing.close_s <= now_s and not firing.shown)
+            self._open[address] = [firing for firing in firings if firing.close_s > now_s]
         return {address: bool(firings) for address, firings in self._open.items()}
 
     def were_shown(self) -> None:
         """All coils are as `at` said last."""
         for firings in self._open.values():
             for firing in firings:
-                firing[1] = True
+                firing.shown = True
 
     def take_missed(self) -> int:
         """How many were missed since this was last asked."""
@@ -210,7 +217,7 @@ class Valves:
 
     def next_s(self) -> float:
         """When `at` will say something else; infinity where nothing is to come."""
-        closing = (firing[0] for firings in self._open.values() for firing in firings)
+        closing = (firing.close_s for firings in self._open.values() for firing in firings)
         opening = self._coming[0][0] if self._coming else float("inf")
         return min(opening, min(closing, default=float("inf")))
 

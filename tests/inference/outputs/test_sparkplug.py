@@ -19,9 +19,8 @@ from alloysort_inference.outputs.payload import decode
 from alloysort_inference.outputs.settings import SparkplugSettings
 from alloysort_inference.outputs.sparkplug import Sparkplug
 
-MOSQUITTO = shutil.which(
-    "mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin:/opt/homebrew/sbin"
-)
+MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+
 needs_broker = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
 INT64, UINT64, DOUBLE, BOOLEAN, STRING = 4, 8, 10, 11, 12
 
