@@ -1,8 +1,8 @@
 """The watch: figures of sensors and feed in, alarms that say what to do out.
 
 An alarm is raised when its figure has been beyond its limit for HOLD pieces running, and falls when it is
-well inside again: it does not flicker. An alarm of the feed keeps still while one of the sensors stands, which
-is then the likelier cause.
+well inside again: it does not flicker. An alarm of the feed keeps still while one of the sensors stands,
+which is then the likelier cause.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class _Finding:
     strain: float
     text: str
     advice: str
+    hold: int = HOLD
 
 
 class Watch:
@@ -83,7 +84,8 @@ class Watch:
 
         Args:
             grid: the bundle's.
-            reference: out of the bundle's manifest, or kept from before; None: learn it from the first pieces.
+            reference: out of the bundle's manifest, or kept from before; None: learned from the first
+                pieces.
             limits: in place of the reference's own.
             learn: pieces to learn from.
             memory: pieces that a running figure of the sensors remembers.
@@ -157,13 +159,13 @@ class Watch:
         if self._seen < LEAST:
             return
         for finding in _of_sensors(self._sensors, self._seen):
-            self._weigh(finding, now, HOLD)
+            self._weigh(finding, now)
         if self._seen % FEED_EVERY == 0:
             hurt = any(key not in FEED for key in self._standing)
             for finding in _of_feed(self._drift):
-                self._weigh(replace(finding, strain=0.0) if hurt else finding, now, 1)
+                self._weigh(replace(finding, strain=0.0) if hurt else finding, now)
 
-    def _weigh(self, finding: _Finding, now: datetime, hold: int) -> None:
+    def _weigh(self, finding: _Finding, now: datetime) -> None:
         key, standing = finding.key, self._standing.get(finding.key)
         if standing is not None:
             if finding.strain < RELEASE:
@@ -173,7 +175,7 @@ class Watch:
                 self._standing[key] = replace(standing, text=finding.text)
             return
         self._running[key] = self._running.get(key, 0) + 1 if finding.strain >= 1 else 0
-        if self._running[key] >= hold:
+        if self._running[key] >= finding.hold:
             self._standing[key] = Alarm(key, finding.severity, finding.text, finding.advice, now)
 
 
@@ -194,7 +196,8 @@ def _of_spectrometer(sensors: Sensors, seen: int) -> Iterator[_Finding]:
             "laser_weak",
             "warning",
             log(ratio) / log(limits.light_ratio),
-            f"The light of the spectra is {ratio:.0%} of the expected, least {limits.light_ratio:.0%}, {after}.",
+            f"The light of the spectra is {ratio:.0%} of the expected, least {limits.light_ratio:.0%}, "
+            f"{after}.",
             "Measure the pulse energy, and clean the laser window and the fibre's end.",
         )
     if shift_nm is not None:
@@ -250,6 +253,7 @@ def _of_camera(sensors: Sensors, seen: int) -> Iterator[_Finding]:
         sensors.alike / limits.alike,
         f"The last {sensors.alike} pictures are the same to the pixel, most {limits.alike - 1}.",
         "Start the camera anew, and look at its cable.",
+        hold=1,
     )
 
 
@@ -302,6 +306,7 @@ def _of_feed(drift: Drift) -> Iterator[_Finding]:
             f"{novelty.novel} of the last {novelty.seen} pieces are novel, expected ({source}) are at most "
             f"{novelty.expected:.1%}; by chance {novelty.chance:.1g}, least {limits.chance:g}.",
             "Look at the novel pieces: the feed holds something that the model was not made for.",
+            hold=1,
         )
     for name, (key, severity, what, advice) in _DRIFTS.items():
         value = drift.psi(name)
@@ -315,6 +320,7 @@ def _of_feed(drift: Drift) -> Iterator[_Finding]:
             f"{what} of the last {drift.seen} pieces differs from the reference ({source}): "
             f"PSI {value:.2f}, most {most:.2f}.",
             advice,
+            hold=1,
         )
 
 
