@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
-from math import exp, log
+from math import exp, hypot, log
 from typing import Final
 from zlib import crc32
 
@@ -96,7 +96,7 @@ def read(features: Features, quality: Collection[str], grid: Grid) -> Reading:
         told |= _read_picture(features.image)
     elif DARK_IMAGE in quality:  # the front end hides it from the model; here it is what counts
         told["luma"] = 0.0
-    picture = crc32(features.image) if pictured else None
+    picture = crc32(features.image.data) if pictured else None
     return Reading(tuple(quality), picture=picture, **told)
 
 
@@ -208,7 +208,8 @@ class Sensors:
             value = getattr(reading, name)
             if value is None or (frozen and name in _OF_PICTURES):
                 continue  # a picture seen before says nothing new of light and focus
-            self.levels[name] += self._weight * (value - self.levels[name])
+            weight = self._weight * _SHORTER.get(name, 1)
+            self.levels[name] += weight * (value - self.levels[name])
         for name in self.rates:
             self.rates[name] += self._weight * (reading.rate(name) - self.rates[name])
         if reading.line_nm is not None:
@@ -254,10 +255,10 @@ class Sensors:
     @property
     def colour_distance(self) -> float | None:
         """Of the mean colour from the expected, in the plane of a* and b*."""
-        parts = ("green_red", "blue_yellow")
-        if not all(part in self.levels for part in parts):
+        now, expected = self.levels, self.reference.levels
+        if "green_red" not in now or "blue_yellow" not in now:
             return None
-        return float(np.hypot(*(self.levels[part] - self.reference.levels[part] for part in parts)))
+        return hypot(now["green_red"] - expected["green_red"], now["blue_yellow"] - expected["blue_yellow"])
 
     def _ratio(self, name: str) -> float | None:
         if name not in self.levels:
@@ -280,4 +281,5 @@ class Sensors:
         }
 
 
+_SHORTER: Final = {"al_light": 2}  # only every second or third piece tells it, and they are more alike
 _OF_PICTURES: Final = frozenset({"luma", "focus", "green_red", "blue_yellow"})

@@ -150,7 +150,10 @@ class Watch:
     def figures(self) -> dict[str, float | None]:
         """The running figures by name; None where too little is known to say."""
         with self._lock:
-            pieces = {"pieces": float(self._seen), "learning": float(self.reference is None)}
+            pieces: dict[str, float | None] = {
+                "pieces": float(self._seen),
+                "learning": float(self.reference is None),
+            }
             if self.reference is None:
                 return pieces | {"learned": float(len(self._readings))}
             return pieces | self._sensors.figures() | self._drift.figures()

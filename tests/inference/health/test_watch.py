@@ -10,6 +10,7 @@ import pytest
 
 from alloysort_datasets.errors import DataError
 from alloysort_datasets.spectrum import Spectrum
+from alloysort_inference.health.drift import outcome
 from alloysort_inference.health.reference import learned
 from alloysort_inference.health.sensors import read
 from alloysort_inference.health.watch import Watch
@@ -42,7 +43,7 @@ CHANGES = {
     "no_spectrum": {"light": lambda it: None},
     "saturated": {"light": lambda it: replace(it, saturation_counts=float(np.median(it.shots.max(axis=1))))},
     "camera_dark": {"look": lambda rgb: (rgb * 0.4).astype(np.uint8)},
-    "camera_bright": {"look": lambda rgb: np.clip(rgb.astype(float) ** 0.5 * 14.5, 0, 255).astype(np.uint8)},
+    "camera_bright": {"look": lambda rgb: np.clip(rgb * 2.0, 0, 255).astype(np.uint8)},
     "camera_blurred": {"look": lambda rgb: cv2.GaussianBlur(rgb, (0, 0), 3)},
     "camera_colour": {"look": pink},
     "no_picture": {"look": lambda rgb: None},
@@ -51,8 +52,6 @@ CHANGES = {
 
 @pytest.fixture(scope="module")
 def reference(plant, well, draw):
-    from alloysort_inference.health.drift import outcome
-
     taken = list(draw(well, 500, 1000))
     readings = [read(features, record.quality, plant.grid) for record, features in taken]
     return learned(readings, [said for record, _ in taken if (said := outcome(record))])
