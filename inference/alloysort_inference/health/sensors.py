@@ -169,7 +169,9 @@ def _read_picture(image: NDArray[np.uint8]) -> dict[str, float]:
     luma = float(cv2.mean(grey)[0])
     edges = cv2.Laplacian(grey, cv2.CV_16S)
     variance = cv2.norm(edges, cv2.NORM_L2SQR) / edges.size - cv2.mean(edges)[0] ** 2
-    _, green_red, blue_yellow, _ = cv2.mean(cv2.cvtColor(image, cv2.COLOR_RGB2LAB))
+    _, green_red, blue_yellow, _ = cv2.mean(
+        cv2.cvtColor(np.ascontiguousarray(image[::3, ::3]), cv2.COLOR_RGB2LAB)
+    )
     return {
         "luma": luma,
         "focus": _ln(variance / max(luma, 1.0) ** 2),
@@ -199,6 +201,7 @@ class Sensors:
         self.alike = 0
         self._weight = 1.0 / memory
         self._places: deque[float] = deque(maxlen=PLACES)
+        self._place = 0.0  # the median of the places
         self._picture: int | None = None
 
     def see(self, reading: Reading) -> None:
@@ -214,6 +217,7 @@ class Sensors:
             self.rates[name] += self._weight * (reading.rate(name) - self.rates[name])
         if reading.line_nm is not None:
             self._places.append(reading.line_nm)
+            self._place = float(np.median(self._places))
 
     def _is_the_last_picture(self, reading: Reading) -> bool:
         if reading.picture is None:
@@ -239,7 +243,7 @@ class Sensors:
         expected = self.reference.levels.get("line_nm")
         if expected is None or len(self._places) < PLACES // 2:
             return None
-        return float(np.median(self._places)) - expected
+        return self._place - expected
 
     @property
     def luma_ratio(self) -> float | None:
