@@ -32,6 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from alloysort_datasets.errors import BundleError
 from alloysort_datasets.families import ELEMENTS, FAMILIES
 from alloysort_models.bundle.grid import Grid
+from alloysort_models.bundle.health import Reference
 
 SCHEMA_VERSION: Final = 2
 FRONT_END_VERSION: Final = 2  # raise it when `inputs` would make other features of the same piece
@@ -112,6 +113,10 @@ class Manifest(BaseModel):
         default=None, description="of the tables that calibrated and measured it; null: the training data"
     )
     adapted: Adapted | None = Field(default=None, description="to one plant's instrument; null: to none")
+    health: Reference | None = Field(
+        default=None,
+        description="what pieces of a line that is well look like; not there: learned on the line",
+    )
     metrics: dict[str, Any] = Field(default_factory=dict)
     files: dict[str, str] = Field(
         default_factory=dict, description="SHA-256 of each file beside the manifest"
@@ -195,7 +200,8 @@ def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> 
     part.mkdir(parents=True)
     for name, content in files.items():
         (part / name).write_bytes(content)
-    (part / MANIFEST).write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    unsaid = {"health"} if complete.health is None else None  # readers before the key refuse even a null
+    (part / MANIFEST).write_text(complete.model_dump_json(indent=2, exclude=unsaid) + "\n", encoding="utf-8")
     if path.exists():
         shutil.rmtree(path)
     part.rename(path)

@@ -8,6 +8,7 @@ import pytest
 
 from alloysort_datasets.errors import BundleError
 from alloysort_models.bundle.grid import Grid
+from alloysort_models.bundle.health import Reference
 from alloysort_models.bundle.manifest import (
     CARD,
     MANIFEST,
@@ -124,3 +125,20 @@ def test_a_shipped_bundle_is_found_by_its_name(tmp_path, monkeypatch):
     assert load_bundle(Path(shipped.name)).path == shipped
     with pytest.raises(BundleError, match="no-such-light"):
         load_bundle(Path("no-such-light"))
+
+
+def test_a_bundle_without_a_health_reference_reads_and_writes_as_before(folder: Path) -> None:
+    assert "health" not in json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    assert load_bundle(folder).manifest.health is None
+
+
+def test_a_health_reference_is_kept_in_the_manifest(tmp_path: Path) -> None:
+    known = Reference(pieces=500, levels={"luma": 104.0}, rates={"saturated": 0.2}, novel=3, answered=490)
+    manifest = MANIFEST_OF_TEST.model_copy(update={"health": known})
+    assert write_bundle(tmp_path / "toy-2", manifest, {MODEL: b"graph"}).manifest.health == known
+
+
+def test_a_health_reference_with_a_strange_name_is_refused(folder: Path) -> None:
+    rewrite(folder, health={"pieces": 1, "levels": {"lumen": 3.0}})
+    with pytest.raises(BundleError, match=r"health.*lumen.*known are"):
+        load_bundle(folder)
