@@ -266,7 +266,7 @@ def unused_id() -> str:
 
 def open_classifier(
     bundle: Path | None,
-    recipe: str,
+    recipe: str | Recipe,
     providers: tuple[str, ...] | None = None,
     threads: int = 1,
 ) -> Classifier:
@@ -276,7 +276,8 @@ def open_classifier(
         RecipeError: the recipe has faults, or a purity target that is not fitted to the bundle.
         BundleError: the bundle cannot be trusted or run.
     """
-    wanted, opened = load_recipe(recipe), load_bundle(bundle or newest_released())
+    wanted = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    opened = load_bundle(bundle or newest_released())
     wanted.require_fitted(opened.sha256)
     return Classifier(Engine(opened, providers, threads), wanted)
 

@@ -14,6 +14,7 @@ from typing import Final
 
 from alloysort_datasets.errors import DataError
 from alloysort_inference.pipeline import Arrival, Classifier
+from alloysort_inference.policy.recipe import Recipe
 from alloysort_inference.record import Record
 
 MOST_WAITING: Final = 64  # pieces that a shadow may be behind; what comes then it does not see
@@ -91,7 +92,7 @@ class Changeover:
     """
 
     def __init__(
-        self, first: Classifier, open_another: Callable[[Path | None, str | None], Classifier]
+        self, first: Classifier, open_another: Callable[[Path | None, str | Recipe | None], Classifier]
     ) -> None:
         self.current = first
         self.candidate: Classifier | None = None
@@ -100,7 +101,7 @@ class Changeover:
         self._open_another = open_another
         self._one_at_a_time = asyncio.Lock()
 
-    async def load(self, bundle: Path | None = None, recipe: str | None = None) -> Classifier:
+    async def load(self, bundle: Path | None = None, recipe: str | Recipe | None = None) -> Classifier:
         """Make a candidate, verified and warm; the one in use goes on.
 
         Raises:
@@ -150,7 +151,7 @@ class Changeover:
         """End what runs beside."""
         self._end_shadow()
 
-    def _opened(self, bundle: Path | None, recipe: str | None) -> Classifier:
+    def _opened(self, bundle: Path | None, recipe: str | Recipe | None) -> Classifier:
         candidate = self._open_another(bundle, recipe)
         candidate.warm_up()
         return candidate

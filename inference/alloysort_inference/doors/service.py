@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,20 +18,32 @@ from alloysort_datasets.errors import AlloysortError, DataError
 from alloysort_datasets.spectrum import Spectrum
 from alloysort_inference.doors.changeover import Changeover
 from alloysort_inference.doors.intake import Intake, Limits
+from alloysort_inference.doors.plant import Controls, Valves
 from alloysort_inference.doors.settings import Settings
 from alloysort_inference.doors.stream.wire import Axis
 from alloysort_inference.doors.tally import Tally
+from alloysort_inference.doors.watching import Watching, alarm
 from alloysort_inference.engine.batcher import Batcher, spare_cores
+from alloysort_inference.health.watch import Alarm
+from alloysort_inference.log.batches import Batch, begin_batch, end_batch, open_now
 from alloysort_inference.log.keep import Sample
 from alloysort_inference.log.store import DecisionLog
+from alloysort_inference.outputs.open import Outputs, open_outputs
+from alloysort_inference.outputs.settings import read_outputs
+from alloysort_inference.page.alarms import Book
+from alloysort_inference.page.seen import Seen
 from alloysort_inference.pipeline import Arrival, Classifier, Ready, open_classifier
+from alloysort_inference.policy.recipe import Recipe, load_recipe
 from alloysort_inference.record import Record
+from alloysort_models.bundle.inputs import Features
 
 MOST_AXES: Final = 256
 AHEAD_MS: Final = 2.0
 COLLECT_AFTER: Final = (50_000, 20, 100)
 _log = logging.getLogger("alloysort")
 WARMING: Final = "the model is warming up"
+CHOOSE_S: Final = 60.0
+OUTPUT_ADVICE: Final = "Look at the cable, the address in the outputs file, and the other side."
 INTERNAL: Final = "internal error; the server's own output says more"
 
 
@@ -52,7 +64,11 @@ class Service:
             if settings.log is None
             else DecisionLog(settings.log, demonstration=demonstration, days=settings.log_days)
         )
+        self.book = Book(None if self.log is None else self.log.database)
+        self.batch: Batch | None = None if self.log is None else open_now(self.log.database)
+        self.outputs = None if settings.outputs is None else self._outputs(settings.outputs)
         self.waiting_for: str | None = WARMING
+        self.closing = False
         self.batcher: Batcher[Ready, Record] = Batcher(
             self._assess, self._turn_away, self._give_up, threads=settings.workers or spare_cores()
         )
@@ -61,6 +77,11 @@ class Service:
         self._tasks: set[asyncio.Task[None]] = set()
         self.axes: dict[int, Axis] = {}
         self._intake: Intake | None = None
+        self.watching = Watching(lambda: self.classifier, self.book, self._alarms)
+        self._truths: dict[str, str] = {}  # of made-up pieces on their way
+        self._seqs = count(1)
+        self._valves: tuple[Recipe, Valves] | None = None
+        self._late_before = 0
 
     @property
     def classifier(self) -> Classifier:
@@ -84,6 +105,9 @@ class Service:
     async def warm_up(self) -> None:
         """Run the engine until it is as fast as it gets; from then on the service is ready."""
         self.loop = asyncio.get_running_loop()
+        self.watching.begin()
+        if self.outputs is not None:
+            await anyio.to_thread.run_sync(self.outputs.begin)
         try:
             await anyio.to_thread.run_sync(self._warm_up)
             settle_memory()
@@ -148,7 +172,8 @@ class Service:
 
     def bring(self, arrival: Arrival, family: str | None) -> None:
         """A piece of a demonstration, whose family may be known; one that finds no room is refused."""
-        del family
+        if family is not None and arrival.piece_id is not None:
+            self._truths[arrival.piece_id] = family
         try:
             self.submit(arrival, None, lambda _: None)
         except AlloysortError as fault:
@@ -169,12 +194,60 @@ class Service:
             recipe = self.classifier.recipe_origin
             _log.warning("recipe %s taken anew, SHA-256 %s", recipe.name, recipe.sha256[:12])
 
+    async def choose_recipe(self, source: str, bars: Mapping[str, float] | None = None) -> None:
+        """Sort by another recipe, or by the same with other bars, from the next piece on.
+
+        Raises:
+            RecipeError: it cannot be used; nothing has changed.
+        """
+        recipe = await asyncio.to_thread(load_recipe, source)
+        await self.changeover.load(recipe=recipe.with_bars(bars) if bars else recipe)
+        self.changeover.switch()
+
+    async def move_bars(self, bars: Mapping[str, float]) -> None:
+        """Sort by the recipe in use with other confidences, by outlet, from the next piece on.
+
+        Raises:
+            RecipeError: an outlet that has none; nothing has changed.
+        """
+        await self.changeover.load(recipe=self.classifier.recipe.with_bars(bars))
+        self.changeover.switch()
+
+    async def open_batch(self, name: str) -> Batch:
+        """Begin a batch; the one that was open ends.
+
+        Raises:
+            DataError, LogError: it cannot be begun.
+        """
+        database = None if self.log is None else self.log.database
+        self.batch = await asyncio.to_thread(begin_batch, database, name)
+        self.watching.board.begin(self.classifier.recipe)
+        return self.batch
+
+    async def close_batch(self) -> Batch:
+        """End the open batch.
+
+        Raises:
+            DataError: none is open.
+            LogError: the log cannot be written.
+        """
+        batch = self.batch
+        if batch is None:
+            raise DataError("no batch is open")
+        await asyncio.to_thread(end_batch, None if self.log is None else self.log.database)
+        self.batch = None
+        return batch
+
     async def close(self) -> None:
         """Answer what waits, then close the log."""
+        self.closing = True
         await self.intake.close()
         await asyncio.to_thread(self.batcher.close)
         await asyncio.to_thread(self.changeover.close)
         self.classifier.boxes.end()
+        await asyncio.to_thread(self.watching.end)
+        if self.outputs is not None:
+            await asyncio.to_thread(self.outputs.close)
         if self.log is not None:
             await asyncio.to_thread(self.log.close)
 
@@ -185,18 +258,19 @@ class Service:
         for classifier, group in groupby(ready, key=lambda one: one.classifier):
             some = list(group)
             told = zip(classifier.assess(some), some, strict=True)
-            records += [self._noted(record, one.arrival) for record, one in told]
+            records += [self._noted(record, one.arrival, one.prepared.features) for record, one in told]
         if shadow is not None:
             for one, record in zip(ready, records, strict=True):
                 shadow.show(one.arrival, record)
         return records
 
-    def _open_another(self, bundle: Path | None, recipe: str | None) -> Classifier:
+    def _open_another(self, bundle: Path | None, recipe: str | Recipe | None) -> Classifier:
+        """What is not named stays; with neither, the recipe's file is read anew."""
         settings, current = self.settings, self.classifier
         folder = current.engine.bundle.path if bundle is None else bundle
-        return open_classifier(
-            folder, settings.recipe if recipe is None else recipe, settings.providers, settings.threads
-        )
+        if recipe is None:
+            recipe = settings.recipe if bundle is None else current.recipe
+        return open_classifier(folder, recipe, settings.providers, settings.threads)
 
     def _turn_away(self, ready: Ready) -> Record:
         return self._noted(ready.classifier.turn_away(ready.arrival), ready.arrival)
@@ -205,11 +279,65 @@ class Service:
         del error  # the batcher has logged it; a client learns no secrets
         return self.refuse(ready.arrival, AlloysortError(INTERNAL))
 
-    def _noted(self, record: Record, arrival: Arrival) -> Record:
+    def _noted(self, record: Record, arrival: Arrival, features: Features | None = None) -> Record:
+        if record.batch is None and self.batch is not None:
+            record = replace(record, batch=self.batch.name)
         self.tally.note(record)
-        if self.log is not None:
-            self.log.write(record, arrival.mass_g, _sample(arrival))
+        sample, mass_g = _sample(arrival), arrival.mass_g
+        seq = next(self._seqs) if self.log is None else self.log.write(record, mass_g, sample)
+        truth = self._truths.pop(record.piece_id, None) if self._truths else None
+        self.watching.see(Seen(seq, record, mass_g, sample, features, truth))
+        if self.outputs is not None:
+            self._tell_plant(self.outputs, record, arrival)
         return record
+
+    def _outputs(self, path: Path) -> Outputs:
+        def choose(name: str) -> None:
+            asyncio.run_coroutine_threadsafe(self.choose_recipe(name), self.loop).result(CHOOSE_S)
+
+        controls = Controls(
+            self.settings.recipe,
+            lambda: self.classifier.recipe.name,
+            choose,
+            self._phase,
+            self.demonstration,
+        )
+        outlets = [outlet.name for outlet in self.classifier.recipe.outlets]
+        return open_outputs(read_outputs(path), outlets, controls)
+
+    def _phase(self) -> str:
+        if self.closing:
+            return "Halted"
+        return "Initialized" if self.waiting_for is not None else "ContinuousExecution"
+
+    def _tell_plant(self, outputs: Outputs, record: Record, arrival: Arrival) -> None:
+        recipe = self.classifier.recipe
+        outputs.tell(record, recipe.typical_piece_g if arrival.mass_g is None else arrival.mass_g)
+        if not record.decision.eject:
+            return
+        if self._valves is None or self._valves[0] is not recipe:
+            self._valves = recipe, Valves(recipe)
+        window = self._valves[1].window(record.decision.outlet, arrival.arrived_s)
+        if window is not None:
+            outputs.fire(record.decision.outlet, *window)
+
+    def _alarms(self) -> list[Alarm]:
+        """What stands besides sensors and feed."""
+        found = []
+        if self.log is not None and self.log.fault is not None:
+            text = f"The decision log cannot be written: {self.log.fault}; {self.log.lost} records are lost."
+            found.append(alarm("log", "fault", text, "Make room on the disk, or start the database."))
+        if self.outputs is not None:
+            found += [
+                alarm(f"output_{name}", "fault", f"No connection to {name}: {fault}.", OUTPUT_ADVICE)
+                for name, fault, _ in self.outputs.states()
+                if fault is not None
+            ]
+        late, self._late_before = self.tally.status["late"] - self._late_before, self.tally.status["late"]
+        if late:
+            text = f"{late} pieces of the last second came too late and went to the default outlet."
+            found.append(alarm("late", "warning", text, "Slow the feed, or give the service more cores."))
+        return found
 
 
 def _sample(arrival: Arrival) -> Sample:

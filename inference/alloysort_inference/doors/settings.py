@@ -42,6 +42,9 @@ class Settings(BaseModel):
     boxes: Path | None = Field(
         default=None, description="journal of the boxes of melts, which go on where it ends; unset: not kept"
     )
+    outputs: Path | None = Field(
+        default=None, description="what is told of each piece: Modbus, MQTT, OPC UA; see docs/outputs.md"
+    )
     messages: Form = Field(default="text", description="what the process says on stderr: text, or JSON lines")
     providers: tuple[str, ...] | None = Field(
         default=None, description="onnxruntime execution providers; in the environment separated by commas"

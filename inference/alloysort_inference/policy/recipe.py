@@ -211,6 +211,25 @@ class Recipe(BaseModel):
             "alloysort recipe fit FILE --data TABLE does it"
         )
 
+    def with_bars(self, bars: Mapping[str, float]) -> Recipe:
+        """The same with other confidences, by outlet.
+
+        Raises:
+            RecipeError: an outlet that has no confidence, or a confidence that is none.
+        """
+        movable = [outlet.name for outlet in self.outlets if outlet.min_confidence is not None]
+        strangers = [name for name in bars if name not in movable]
+        if strangers:
+            known = ", ".join(movable) or "none"
+            raise RecipeError(
+                f"recipe {self.name}: outlet {strangers[0]!r} has no min_confidence; those that do: {known}"
+            )
+        content = self.model_dump(exclude_none=True)
+        for outlet in content["outlets"]:
+            if outlet["name"] in bars:
+                outlet["min_confidence"] = bars[outlet["name"]]
+        return parse_content(content, self.name)
+
     def melt_of(self, outlet: Outlet) -> Melt:
         """The empty box of an outlet with a melt; where it is not fitted the model is taken to be right."""
         limits = outlet.melt or {}

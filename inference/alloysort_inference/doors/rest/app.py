@@ -17,10 +17,16 @@ from pydantic import BaseModel, Field
 
 from alloysort_inference.doors.oip.routes import add_oip
 from alloysort_inference.doors.rest.admin import add_admin
+from alloysort_inference.doors.rest.alarms import add_alarms
 from alloysort_inference.doors.rest.answer import Answer, make_answer
+from alloysort_inference.doors.rest.batches import add_batches
 from alloysort_inference.doors.rest.boxes import add_boxes
+from alloysort_inference.doors.rest.kept import add_kept
+from alloysort_inference.doors.rest.live import add_live
 from alloysort_inference.doors.rest.metrics import CONTENT_TYPE, exposition
+from alloysort_inference.doors.rest.page import add_page
 from alloysort_inference.doors.rest.problem import Problem, RefusedError, describe, handle_problems
+from alloysort_inference.doors.rest.recipes import add_recipes
 from alloysort_inference.doors.rest.request import (
     JSON,
     SENT_AXIS,
@@ -146,6 +152,12 @@ def create_app(
     app.state.service = service
     add_admin(app, service)
     add_boxes(app, service)
+    add_live(app, service)
+    add_recipes(app, service)
+    add_batches(app, service)
+    add_alarms(app, service)
+    add_kept(app, service)
+    add_page(app)
     add_oip(app, service)
     handle_problems(app)
     _add_routes(app, service)
