@@ -1,4 +1,4 @@
-"""What a plant is given to run the service is whole, names only what there is, and opens no more than it must."""
+"""What a plant runs the service by is whole, names only what there is and opens no more than it must."""
 
 import asyncio
 import configparser
@@ -6,10 +6,12 @@ import http.server
 import json
 import os
 import re
+import shutil
 import ssl
 import subprocess
 import sys
 import threading
+import time
 import tomllib
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +20,10 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from alloysort_inference.doors.rest.app import create_app
 from alloysort_inference.doors.rest.metrics import exposition
-from alloysort_inference.doors.service import Service
+from alloysort_inference.doors.serve import Server, listen
+from alloysort_inference.doors.service import WARMING, Service
 from alloysort_inference.doors.settings import PREFIX, Settings, read_settings
 from alloysort_inference.outputs.settings import read_outputs
 
@@ -30,6 +34,7 @@ COMING = {"tokens", "tls_certificate", "tls_key", "outputs"}  # settings that de
 DASHBOARD = json.loads((DEPLOY / "grafana/dashboards/alloysort.json").read_text())
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
+PLANT = (ROOT / "requirements/plant.txt").read_text()
 PINNED = re.compile(r"[a-z/-]+:v?\d+\.\d+\.?\d*[a-z0-9.-]*")
 HARDENING = {
     "NoNewPrivileges": "yes",
@@ -186,9 +191,6 @@ def test_the_image_has_no_torch():
     assert not re.search(r"^(torch|lightning|onnx|scikit-learn)\b(?!runtime)", PLANT, re.MULTILINE)
 
 
-PLANT = (ROOT / "requirements/plant.txt").read_text()
-
-
 def test_what_the_image_installs_is_pinned_by_hash():
     pinned = re.findall(r"^([a-z0-9-]+)==\S+ (?:; .* )?\\\n    --hash=sha256:", PLANT, re.MULTILINE)
     assert len(pinned) == len(re.findall(r"^[a-z]", PLANT, re.MULTILINE))
@@ -300,78 +302,69 @@ def test_its_readme_fits_a_page_and_names_every_file():
         assert (DEPLOY / target).exists(), target
 
 
-class Ready(http.server.BaseHTTPRequestHandler):
-    """A service that is ready, or warms up."""
-
-    status = 200
-
-    def do_GET(self):
-        self.send_response(self.status if self.path == "/readyz" else 404)
-        self.end_headers()
-        self.wfile.write(b"the model is warming up")
-
-    def log_message(self, *_):
-        pass
-
-
 @contextmanager
-def answering(status, context=None):
-    with http.server.HTTPServer(("127.0.0.1", 0), type("Answer", (Ready,), {"status": status})) as server:
-        if context is not None:
-            server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+def serving():
+    """The service behind a real socket, and its port."""
+    app = create_app(Settings())
+    with listen("127.0.0.1", 0) as listener:
+        server = Server(app, None)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            yield server.server_address[1]
+            deadline = time.monotonic() + 60
+            while not server.started or app.state.service.waiting_for is not None:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            yield app.state.service, listener.getsockname()[1]
         finally:
-            server.shutdown()
+            server.should_exit = True
             thread.join()
 
 
 def check(port, **more):
     plain = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
     environment = plain | {"ALLOYSORT_PORT": str(port)} | more
-    return subprocess.run(
-        [sys.executable, DEPLOY / "healthcheck.py"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, DEPLOY / "healthcheck.py"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_the_health_check_tells_ready_from_warming_and_from_nobody():
-    with answering(200) as port:
+    with serving() as (service, port):
         assert check(port).returncode == 0
+        service.waiting_for = WARMING
+        warming = check(port)
+    assert warming.returncode == 1
+    assert WARMING in warming.stderr
     assert check(port).returncode == 1
-    with answering(503) as port:
-        done = check(port)
-    assert done.returncode == 1
-    assert "the model is warming up" in done.stderr
+
+
+class Ready(http.server.BaseHTTPRequestHandler):
+    """Says that it is ready."""
+
+    def do_GET(self):
+        self.send_response(200 if self.path == "/readyz" else 404)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
 
 
 def test_the_health_check_asks_encrypted_where_the_service_is(tmp_path):
-    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-    ]
-    try:
-        subprocess.run(
-            [*command, "-subj", "/CN=line-1.plant", "-keyout", key, "-out", certificate],
-            check=True,
-            capture_output=True,
-        )
-    except FileNotFoundError:
+    if shutil.which("openssl") is None:
         pytest.skip("needs openssl")
+    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=line-1.plant"
+    command = [*make.split(), "-keyout", key, "-out", certificate]
+    subprocess.run(command, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    with answering(200, context) as port:
-        done = check(port, ALLOYSORT_TLS_CERTIFICATE=str(certificate))
+    with http.server.HTTPServer(("127.0.0.1", 0), Ready) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            done = check(server.server_address[1], ALLOYSORT_TLS_CERTIFICATE=str(certificate))
+        finally:
+            server.shutdown()
+            thread.join()
     assert done.returncode == 0, done.stderr
