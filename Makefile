@@ -35,6 +35,7 @@ format: .venv/.dev
 lock: .venv/.uv             ## pin versions anew after a change of pyproject.toml
 	$(BIN)/uv pip compile -q pyproject.toml --extra dev --python-version 3.11 --no-emit-index-url --no-header --generate-hashes -o requirements/dev.txt
 	$(BIN)/uv pip compile -q pyproject.toml -c requirements/dev.txt --python-version 3.11 --no-emit-index-url --no-header --generate-hashes -o requirements/line.txt
+	$(BIN)/uv pip compile -q pyproject.toml --extra plant -c requirements/dev.txt --python-version 3.11 --no-emit-index-url --no-header --generate-hashes -o requirements/plant.txt
 	$(BIN)/uv pip compile -q pyproject.toml --extra data -c requirements/dev.txt --python-version 3.11 --no-emit-index-url --no-header --generate-hashes -o requirements/demo.txt
 
 .venv/.uv:
