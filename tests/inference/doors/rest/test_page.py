@@ -25,8 +25,8 @@ def client(running, bundle, log):
         yield client
 
 
-def send(client, make_csv, *lines_nm, picture=None, **data):
-    files = {"spectrum": make_csv(*lines_nm)} | ({} if picture is None else {"image": picture})
+def send(client, make_csv, *lines_nm, picture=None, height=20_000, **data):
+    files = {"spectrum": make_csv(*lines_nm, height=height)} | ({} if picture is None else {"image": picture})
     return client.post("/v1/classify", files=files, data=data).raise_for_status().json()
 
 
@@ -80,7 +80,7 @@ def test_a_piece_without_a_sensor_says_so(client, make_csv):
 
 
 def test_another_bar_decides_from_the_next_piece_on(client, make_csv):
-    before = send(client, make_csv, 395.0)
+    before = send(client, make_csv, 395.0, height=1500)
     assert before["outlet"] == "wrought"
     live_when(client, lambda told: told["pieces"] == 1)
     forecast = client.get("/v1/recipe/forecast").raise_for_status().json()
@@ -90,7 +90,7 @@ def test_another_bar_decides_from_the_next_piece_on(client, make_csv):
     assert share < top
     chosen = client.post("/v1/recipe", json={"bars": {"wrought": top}}).raise_for_status().json()
     assert chosen["bars"]["wrought"] == top
-    assert send(client, make_csv, 395.0)["outlet"] == "rest"
+    assert send(client, make_csv, 395.0, height=1500)["outlet"] == "rest"
     state = client.get("/v1/model/state").json()
     assert state["current"]["recipe_sha256"] == chosen["sha256"] != state["previous"]["recipe_sha256"]
 
