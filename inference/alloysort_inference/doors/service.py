@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
@@ -16,12 +17,15 @@ import numpy as np
 
 from alloysort_datasets.errors import AlloysortError, DataError
 from alloysort_datasets.spectrum import Spectrum
+from alloysort_inference.doors.access import Access
 from alloysort_inference.doors.changeover import Changeover
 from alloysort_inference.doors.intake import Intake, Limits
 from alloysort_inference.doors.settings import Settings
 from alloysort_inference.doors.stream.wire import Axis
 from alloysort_inference.doors.tally import Tally
+from alloysort_inference.doors.tokens import Tokens, read_tokens
 from alloysort_inference.engine.batcher import Batcher, spare_cores
+from alloysort_inference.log.audit import Entry, Trail
 from alloysort_inference.log.keep import Sample
 from alloysort_inference.log.store import DecisionLog
 from alloysort_inference.pipeline import Arrival, Classifier, Ready, open_classifier
@@ -31,6 +35,7 @@ MOST_AXES: Final = 256
 AHEAD_MS: Final = 2.0
 COLLECT_AFTER: Final = (50_000, 20, 100)
 _log = logging.getLogger("alloysort")
+HANGUP: Final = "SIGHUP"  # who asks by that signal
 WARMING: Final = "the model is warming up"
 INTERNAL: Final = "internal error; the server's own output says more"
 
@@ -40,11 +45,13 @@ class Service:
 
     Raises:
         BundleError, RecipeError: the bundle or the recipe cannot be used.
+        TokensError: nor can the tokens.
         AlloysortError: the log cannot be opened.
     """
 
     def __init__(self, settings: Settings, *, demonstration: bool = False) -> None:
         self.settings, self.demonstration = settings, demonstration
+        self.access = Access(Tokens() if settings.tokens is None else read_tokens(settings.tokens))
         first = open_classifier(settings.bundle, settings.recipe, settings.providers, settings.threads)
         self.changeover = Changeover(first, self._open_another)
         self.log = (
@@ -52,6 +59,7 @@ class Service:
             if settings.log is None
             else DecisionLog(settings.log, demonstration=demonstration, days=settings.log_days)
         )
+        self._trail = Trail(None if self.log is None else self.log.database)
         self.waiting_for: str | None = WARMING
         self.batcher: Batcher[Ready, Record] = Batcher(
             self._assess, self._turn_away, self._give_up, threads=settings.workers or spare_cores()
@@ -158,16 +166,49 @@ class Service:
         """A piece that cannot be taken at all goes to the default outlet."""
         return self._noted(self.classifier.refuse(arrival, fault), arrival)
 
+    def audit(
+        self,
+        who: str,
+        address: str,
+        action: str,
+        details: Mapping[str, Any] | None = None,
+        refused: str | None = None,
+    ) -> None:
+        """Note who did what, or why they were refused; never waits.
+
+        Args:
+            who, address: as `Who` has them.
+            action: in few words.
+            details: of it, as JSON takes them; never a secret.
+            refused: why; None: it was done.
+        """
+        self._trail.add(Entry(datetime.now(UTC), who, address, action, details, refused))
+
     async def reload_recipe(self) -> None:
         """Take the recipe's file as it stands, whole; with a fault in it nothing changes but the log."""
         try:
             await self.changeover.load()
         except AlloysortError as error:
             _log.error("the recipe stays as it was: %s", error)
+            self.audit(HANGUP, "", "reload recipe", refused=str(error))
         else:
             self.changeover.switch()
             recipe = self.classifier.recipe_origin
+            self.audit(HANGUP, "", "reload recipe", {"recipe": recipe.name, "recipe_sha256": recipe.sha256})
             _log.warning("recipe %s taken anew, SHA-256 %s", recipe.name, recipe.sha256[:12])
+
+    async def reload_tokens(self) -> None:
+        """Take the tokens' file as it stands, if there is one; with a fault in it those before stay."""
+        if self.settings.tokens is None:
+            return
+        try:
+            tokens = await asyncio.to_thread(read_tokens, self.settings.tokens)
+        except AlloysortError as error:
+            _log.error("the tokens stay as they were: %s", error)
+            self.audit(HANGUP, "", "reload tokens", refused=str(error))
+        else:
+            self.access.tokens = tokens
+            self.audit(HANGUP, "", "reload tokens", {"names": [one.name for one in tokens.known]})
 
     async def close(self) -> None:
         """Answer what waits, then close the log."""
@@ -175,6 +216,7 @@ class Service:
         await asyncio.to_thread(self.batcher.close)
         await asyncio.to_thread(self.changeover.close)
         self.classifier.boxes.end()
+        await asyncio.to_thread(self._trail.close)
         if self.log is not None:
             await asyncio.to_thread(self.log.close)
 

@@ -18,7 +18,9 @@ from pydantic import BaseModel, Field
 from alloysort_inference.doors.oip.routes import add_oip
 from alloysort_inference.doors.rest.admin import add_admin
 from alloysort_inference.doors.rest.answer import Answer, make_answer
+from alloysort_inference.doors.rest.audit import add_audit
 from alloysort_inference.doors.rest.boxes import add_boxes
+from alloysort_inference.doors.rest.guard import Guard
 from alloysort_inference.doors.rest.metrics import CONTENT_TYPE, exposition
 from alloysort_inference.doors.rest.problem import Problem, RefusedError, describe, handle_problems
 from alloysort_inference.doors.rest.request import (
@@ -144,7 +146,9 @@ def create_app(
         responses=describe(500),
     )
     app.state.service = service
+    app.add_middleware(Guard, service=service)
     add_admin(app, service)
+    add_audit(app, service)
     add_boxes(app, service)
     add_oip(app, service)
     handle_problems(app)
