@@ -194,8 +194,9 @@ def require_guarded(settings: Settings, listener: socket.socket) -> None:
     """
     if settings.tokens is None and not is_loopback(listener.getsockname()[0]):
         raise AlloysortError(
-            f"host {settings.host} can be reached from other machines, and no tokens are set: make one by "
-            "`alloysort token NAME --role ROLE --file PATH` and serve with --tokens PATH, or listen on 127.0.0.1"
+            f"host {settings.host} can be reached from other machines, and no tokens are set: listen on "
+            "127.0.0.1, or make one by `alloysort token NAME --role ROLE --file PATH` and serve with "
+            "--tokens PATH"
         )
 
 
@@ -262,8 +263,7 @@ def _reloaded_by_hangup(service: Service) -> Iterator[None]:
         return
 
     def reload(_: int, __: FrameType | None) -> None:
-        for anew in (service.reload_tokens, service.reload_recipe):
-            service.loop.call_soon_threadsafe(lambda anew=anew: service.begin(anew()))
+        service.loop.call_soon_threadsafe(service.begin_reload)
 
     before = signal.signal(signal.SIGHUP, reload)
     try:

@@ -184,6 +184,11 @@ class Service:
         """
         self._trail.add(Entry(datetime.now(UTC), who, address, action, details, refused))
 
+    def begin_reload(self) -> None:
+        """Take the files of tokens and recipe anew, on the loop."""
+        self.begin(self.reload_tokens())
+        self.begin(self.reload_recipe())
+
     async def reload_recipe(self) -> None:
         """Take the recipe's file as it stands, whole; with a fault in it nothing changes but the log."""
         try:

@@ -26,8 +26,8 @@ def open_tls(settings: Settings) -> ssl.SSLContext | None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         raise DataError(
-            f"tls_certificate {certificate}, tls_key {key}: {reason}; must be PEM files that belong together, "
-            "the key without a password"
+            f"tls_certificate {certificate}, tls_key {key}: {reason}; must be PEM files that belong "
+            "together, the key without a password"
         ) from None
     return context
 

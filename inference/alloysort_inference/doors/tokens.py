@@ -1,9 +1,9 @@
 """Who may ask from another machine: a file of names, roles and the hashes of their tokens.
 
-    [[token]]
-    name = "control-room"
-    role = "operate"
-    sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+[[token]]
+name = "control-room"
+role = "operate"
+sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 """
 
 from __future__ import annotations
@@ -124,7 +124,9 @@ def _digest(token: str) -> str:
 def _faults(number: int | None, row: dict[str, Any]) -> list[str]:
     where = "" if number is None else f"token {number}: "
     name, role, sha256 = (row.get(key) for key in KEYS)
-    faults = [f"{where}key {key!r} is not known, there are {', '.join(KEYS)}" for key in row if key not in KEYS]
+    faults = [
+        f"{where}key {key!r} is not known, there are {', '.join(KEYS)}" for key in row if key not in KEYS
+    ]
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         faults.append(f"{where}name {name!r} must be 1 to 64 letters, digits, blanks and . _ @ -")
     if role not in ROLES:

@@ -31,9 +31,7 @@ class Noted(BaseModel):
 def add_audit(app: FastAPI, service: Service) -> None:
     """The route `/v1/audit`."""
 
-    @app.get(
-        "/v1/audit", summary="Who changed what, and who was refused", responses=describe(403, 409, 422)
-    )
+    @app.get("/v1/audit", summary="Who changed what, and who was refused", responses=describe(403, 409, 422))
     async def audit(
         most: Annotated[int, Query(ge=1, le=MOST, description="entries, the newest first")] = 100,
     ) -> list[Noted]:

@@ -64,9 +64,7 @@ class AsyncLine(WSListener):
         self._fault = "the service closed the connection"
 
     @classmethod
-    async def connect(
-        cls, url: str, *, token: str | None = None, ssl: SSLContext | None = None
-    ) -> AsyncLine:
+    async def connect(cls, url: str, *, token: str | None = None, ssl: SSLContext | None = None) -> AsyncLine:
         """Connect, as to ws://127.0.0.1:8001, and wait for the greeting.
 
         Args:

@@ -426,7 +426,7 @@ def test_nothing_is_read_while_the_model_warms_or_the_queue_is_full(bundle, monk
 
     async def ask():
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             for path in ("/v2/health/ready", "/v2/models/tiny/ready"):
                 assert fault_of(await client.get(path), 503) == "the model is warming up"
             assert (await client.get("/v2/health/live")).status_code == 200
@@ -471,7 +471,7 @@ def test_a_bug_tells_no_secrets(bundle, monkeypatch):
 
     async def ask():
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             response = await client.post(INFER, content=b"{}")
         await app.state.service.close()
         return response
@@ -487,7 +487,9 @@ def test_a_service_that_stops_says_so_in_the_protocols_words():
     gate.shut()
 
     async def ask():
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(gate), base_url="http://door") as client:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(gate), base_url="http://localhost"
+        ) as client:
             return await client.post(INFER, content=b"{}"), await client.get("/v2"), await client.get("/v22")
 
     *ours, other = asyncio.run(ask())
