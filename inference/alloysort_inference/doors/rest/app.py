@@ -143,7 +143,7 @@ def create_app(
         version=version("alloysort"),
         description=ABOUT,
         lifespan=lifespan,
-        responses=describe(500),
+        responses=describe(401, 403, 500),
     )
     app.state.service = service
     app.add_middleware(Guard, service=service)
