@@ -77,5 +77,5 @@ def test_other_machines_are_let_in_with_tokens_only(bundle, tmp_path):
 
 
 def test_tokens_that_cannot_be_read_keep_the_service_from_starting(bundle, tmp_path):
-    with pytest.raises(AlloysortError, match="tokens .*nowhere.toml: No such file"):
+    with pytest.raises(AlloysortError, match=r"tokens .*nowhere\.toml: No such file"):
         serve(Settings(bundle=bundle.path, port=0, tokens=tmp_path / "nowhere.toml"), print)

@@ -90,7 +90,7 @@ def test_every_fault_is_told_at_once_and_no_secret(tmp_path):
 def test_what_is_no_file_of_tokens_is_refused(tmp_path, text):
     path = tmp_path / "tokens.toml"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(TokensError, match="tokens.toml: "):
+    with pytest.raises(TokensError, match=r"tokens\.toml: "):
         read_tokens(path)
     with pytest.raises(TokensError, match="No such file"):
         read_tokens(tmp_path / "nowhere.toml")

@@ -101,5 +101,5 @@ def test_a_line_over_tls(bundle, certificate, trusting):
         with Line(f"wss://127.0.0.1:{port}", ssl=trusting) as line:
             assert line.greeting["outlets"]
             assert line.send().result(10).status == "refused"
-        with pytest.raises(LineClosedError, match="(?i)certificate"):
+        with pytest.raises(LineClosedError, match=r"(?i)certificate"):
             Line(f"wss://127.0.0.1:{port}")
