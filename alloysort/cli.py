@@ -126,6 +126,13 @@ def serve(
     boxes: Annotated[
         Path | None, typer.Option(help="Keep the boxes of melts in this file; they go on after a restart.")
     ] = None,
+    tokens: Annotated[
+        Path | None, typer.Option(help="File of who may ask from other machines: see `alloysort token`.")
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(help="PEM file of a certificate: serve over HTTPS and WSS.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file of its private key.")] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Sort a generated stream of pieces beside.")] = False,
     rate: Annotated[
         float, typer.Option(help="Pieces a second of the demonstration.", min=0.1, max=10_000)
@@ -141,8 +148,9 @@ def serve(
     from alloysort_inference.doors.serve import serve as run_service
     from alloysort_inference.doors.settings import read_settings
 
+    safe = {"tokens": tokens, "tls_certificate": tls_certificate, "tls_key": tls_key}
     settings = read_settings(
-        os.environ, bundle=bundle, recipe=recipe, host=host, port=port, log=log, boxes=boxes
+        os.environ, bundle=bundle, recipe=recipe, host=host, port=port, log=log, boxes=boxes, **safe
     )
     stream = None
     if demo:
@@ -151,6 +159,20 @@ def serve(
         pieces, instruments = open_stream()
         stream = Stream("simulated pieces", pieces, instruments, rate)
     run_service(settings, typer.echo, stream)
+
+
+@app.command()
+def token(
+    name: Annotated[str, typer.Argument(help="Who it is for; stands in the audit.")],
+    role: Annotated[str, typer.Option(help="read, operate or engineer: each may all that those before may.")],
+    file: Annotated[Path, typer.Option(help="File of tokens, for `serve --tokens`; made if absent.")],
+) -> None:
+    """Make a token for another machine, and print it once; the file gets its hash only."""
+    from alloysort_inference.doors.tokens import ROLES, make_token
+
+    if role not in ROLES:
+        raise typer.BadParameter(f"--role {role!r} must be one of {', '.join(ROLES)}")
+    typer.echo(make_token(file, name, role))
 
 
 @app.command()

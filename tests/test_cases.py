@@ -93,7 +93,7 @@ def ask():
             head, _, body = answer.partition(b"\r\n\r\n")
             return int(head.split(maxsplit=2)[1]), body
 
-        while send(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")[0] != 200:
+        while send(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")[0] != 200:
             pass
         yield send
         server.should_exit = True

@@ -310,9 +310,8 @@ async def ask_over(http: str) -> AsyncIterator[Ask]:
 
     async def ask(path: str, kind: str, body: bytes) -> bytes:
         reader, writer = idle.pop() if idle else await asyncio.open_connection(host, int(port))
-        head = (
-            f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n"
+        head += f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
         writer.write(head.encode() + body)
         told = await reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"content-length: (\d+)", told, re.IGNORECASE)

@@ -8,7 +8,7 @@ from typing import Final
 
 from alloysort_inference.line.eject import Ejection
 from alloysort_inference.policy.belt import Line
-from alloysort_inference.policy.recipe import Recipe, shipped_recipes
+from alloysort_inference.policy.recipe import Recipe
 
 PIECE_MM: Final = 60.0  # along the belt, where no camera has told an outline
 
@@ -18,22 +18,22 @@ class Controls:
     """What outputs may ask of a service, see `outputs.output.Controls`.
 
     Attributes:
-        first: the recipe that the service began with, by name or path.
+        known: what can be chosen from.
         in_use: the name of the one in use.
         choose: sort by another one, and return once that is so.
         phase: of the service, in the words of OPC 40100-1.
         made_up: whether the pieces are.
     """
 
-    first: str
+    known: Callable[[], Sequence[str]]
     in_use: Callable[[], str]
     choose: Callable[[str], None]
     phase: Callable[[], str]
     made_up: bool
 
     def recipes(self) -> Sequence[str]:
-        """The shipped ones, and the one that the service began with."""
-        return tuple(dict.fromkeys([*shipped_recipes(), self.first]))
+        """What can be chosen from."""
+        return self.known()
 
     def recipe(self) -> str:
         """The name of the one in use."""

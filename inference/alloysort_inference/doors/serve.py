@@ -20,11 +20,13 @@ from fastapi import FastAPI
 
 from alloysort_datasets.errors import AlloysortError
 from alloysort_inference.demo import Stream, run_demo
+from alloysort_inference.doors.access import is_loopback
 from alloysort_inference.doors.messages import speak
 from alloysort_inference.doors.rest.app import create_app
 from alloysort_inference.doors.rest.connection import REFUSE_S, Connection, Gate, until
 from alloysort_inference.doors.service import Service
 from alloysort_inference.doors.settings import Settings
+from alloysort_inference.doors.tls import open_tls
 from alloysort_inference.pipeline import Arrival
 
 DRAIN_S: Final = 5  # what open requests get to finish once the service is told to stop
@@ -46,17 +48,21 @@ def serve(settings: Settings, say: Callable[[str], None], stream: Stream | None 
 
     Raises:
         BundleError, RecipeError: they cannot be used.
-        AlloysortError: the address cannot be listened on, or the demonstration failed.
+        AlloysortError: the address cannot be listened on or is open to other machines without tokens, the
+            certificate cannot be used, or the demonstration failed.
     """
+    secure = settings.tls_certificate is not None
+    open_tls(settings)  # a fault in it is told before anything is opened
     with (
         listen(settings.host, settings.port) as listener,
         listen_stream(settings, listener) as stream_listener,
     ):
+        require_guarded(settings, listener)
         app = create_app(settings, stream_listener, demonstration=stream is not None)
         service: Service = app.state.service
         manifest, recipe = service.classifier.engine.bundle.manifest, service.classifier.recipe
-        about, address = f"{manifest.name}, recipe {recipe.name}", url(listener)
-        line = url(stream_listener).replace("http", "ws", 1)
+        about, address = f"{manifest.name}, recipe {recipe.name}", url(listener, secure)
+        line = url(stream_listener, secure).replace("http", "ws", 1)
         say(f"alloysort: {about}, on {address} (docs at {address}/docs), lines on {line}")
         if stream is not None:
             say(f"alloysort: sorts {stream.name} for demonstration")
@@ -132,6 +138,9 @@ class Server(uvicorn.Server):
                 self._gate,
                 http=partial(Connection, read_timeout_s=settings.read_timeout_s),  # type: ignore[arg-type]
                 ws="none",
+                proxy_headers=False,  # who forwards is no loopback: see doors/access.py
+                ssl_certfile=settings.tls_certificate,
+                ssl_keyfile=settings.tls_key,
                 log_config=None,
                 log_level="warning",
                 timeout_keep_alive=settings.keep_alive_s,
@@ -177,10 +186,24 @@ class Server(uvicorn.Server):
             connection.transport.abort()
 
 
-def url(listener: socket.socket) -> str:
+def require_guarded(settings: Settings, listener: socket.socket) -> None:
+    """Refuse to be open to other machines without tokens.
+
+    Raises:
+        AlloysortError: it would be.
+    """
+    if settings.tokens is None and not is_loopback(listener.getsockname()[0]):
+        raise AlloysortError(
+            f"host {settings.host} can be reached from other machines, and no tokens are set: listen on "
+            "127.0.0.1, or make one by `alloysort token NAME --role ROLE --file PATH` and serve with "
+            "--tokens PATH"
+        )
+
+
+def url(listener: socket.socket, secure: bool = False) -> str:
     """Where a listening socket can be reached."""
     host, port = listener.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return f"http{'s' if secure else ''}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -234,13 +257,13 @@ def _allow_many_connections() -> None:
 
 @contextmanager
 def _reloaded_by_hangup(service: Service) -> Iterator[None]:
-    """SIGHUP takes the recipe's file anew, where there is such a signal."""
+    """SIGHUP takes the files of recipe and tokens anew, where there is such a signal."""
     if not hasattr(signal, "SIGHUP"):
         yield
         return
 
     def reload(_: int, __: FrameType | None) -> None:
-        service.loop.call_soon_threadsafe(lambda: service.begin(service.reload_recipe()))
+        service.loop.call_soon_threadsafe(service.begin_reload)
 
     before = signal.signal(signal.SIGHUP, reload)
     try:

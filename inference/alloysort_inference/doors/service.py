@@ -7,6 +7,7 @@ import gc
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import count, groupby
 from pathlib import Path
 from typing import Any, Final
@@ -14,17 +15,20 @@ from typing import Any, Final
 import anyio
 import numpy as np
 
-from alloysort_datasets.errors import AlloysortError, DataError
+from alloysort_datasets.errors import AlloysortError, DataError, RecipeError
 from alloysort_datasets.spectrum import Spectrum
+from alloysort_inference.doors.access import Access
 from alloysort_inference.doors.changeover import Changeover
 from alloysort_inference.doors.intake import Intake, Limits
 from alloysort_inference.doors.plant import Controls, Valves
 from alloysort_inference.doors.settings import Settings
 from alloysort_inference.doors.stream.wire import Axis
 from alloysort_inference.doors.tally import Tally
+from alloysort_inference.doors.tokens import Tokens, read_tokens
 from alloysort_inference.doors.watching import Watching, alarm
 from alloysort_inference.engine.batcher import Batcher, spare_cores
 from alloysort_inference.health.watch import Alarm
+from alloysort_inference.log.audit import Entry, Trail
 from alloysort_inference.log.batches import Batch, begin_batch, end_batch, open_now
 from alloysort_inference.log.keep import Sample
 from alloysort_inference.log.store import DecisionLog
@@ -33,7 +37,7 @@ from alloysort_inference.outputs.settings import read_outputs
 from alloysort_inference.page.alarms import Book
 from alloysort_inference.page.seen import Seen
 from alloysort_inference.pipeline import Arrival, Classifier, Ready, open_classifier
-from alloysort_inference.policy.recipe import Recipe, load_recipe
+from alloysort_inference.policy.recipe import Recipe, load_recipe, shipped_recipes
 from alloysort_inference.record import Record
 from alloysort_models.bundle.inputs import Features
 
@@ -41,6 +45,8 @@ MOST_AXES: Final = 256
 AHEAD_MS: Final = 2.0
 COLLECT_AFTER: Final = (50_000, 20, 100)
 _log = logging.getLogger("alloysort")
+OUTPUT: Final = "an output"  # a client of the OPC UA server
+HANGUP: Final = "SIGHUP"  # who asks by that signal
 WARMING: Final = "the model is warming up"
 CHOOSE_S: Final = 60.0
 OUTPUT_ADVICE: Final = "Look at the cable, the address in the outputs file, and the other side."
@@ -52,11 +58,13 @@ class Service:
 
     Raises:
         BundleError, RecipeError: the bundle or the recipe cannot be used.
+        TokensError: nor can the tokens.
         AlloysortError: the log cannot be opened.
     """
 
     def __init__(self, settings: Settings, *, demonstration: bool = False) -> None:
         self.settings, self.demonstration = settings, demonstration
+        self.access = Access(Tokens() if settings.tokens is None else read_tokens(settings.tokens))
         first = open_classifier(settings.bundle, settings.recipe, settings.providers, settings.threads)
         self.changeover = Changeover(first, self._open_another)
         self.log = (
@@ -67,6 +75,7 @@ class Service:
         self.book = Book(None if self.log is None else self.log.database)
         self.batch: Batch | None = None if self.log is None else open_now(self.log.database)
         self.outputs = None if settings.outputs is None else self._outputs(settings.outputs)
+        self._trail = Trail(None if self.log is None else self.log.database)
         self.waiting_for: str | None = WARMING
         self.closing = False
         self.batcher: Batcher[Ready, Record] = Batcher(
@@ -183,23 +192,54 @@ class Service:
         """A piece that cannot be taken at all goes to the default outlet."""
         return self._noted(self.classifier.refuse(arrival, fault), arrival)
 
+    def audit(
+        self,
+        who: str,
+        address: str,
+        action: str,
+        details: Mapping[str, Any] | None = None,
+        refused: str | None = None,
+    ) -> None:
+        """Note who did what, or why they were refused; never waits.
+
+        Args:
+            who, address: as `Who` has them.
+            action: in few words.
+            details: of it, as JSON takes them; never a secret.
+            refused: why; None: it was done.
+        """
+        self._trail.add(Entry(datetime.now(UTC), who, address, action, details, refused))
+
+    def begin_reload(self) -> None:
+        """Take the files of tokens and recipe anew, on the loop."""
+        self.begin(self.reload_tokens())
+        self.begin(self.reload_recipe())
+
     async def reload_recipe(self) -> None:
         """Take the recipe's file as it stands, whole; with a fault in it nothing changes but the log."""
         try:
             await self.changeover.load()
         except AlloysortError as error:
             _log.error("the recipe stays as it was: %s", error)
+            self.audit(HANGUP, "", "reload recipe", refused=str(error))
         else:
             self.changeover.switch()
             recipe = self.classifier.recipe_origin
+            self.audit(HANGUP, "", "reload recipe", {"recipe": recipe.name, "recipe_sha256": recipe.sha256})
             _log.warning("recipe %s taken anew, SHA-256 %s", recipe.name, recipe.sha256[:12])
 
+    def recipes(self) -> tuple[str, ...]:
+        """What an operator may choose from: the shipped recipes and the one that the service began with."""
+        return tuple(dict.fromkeys([*shipped_recipes(), self.settings.recipe]))
+
     async def choose_recipe(self, source: str, bars: Mapping[str, float] | None = None) -> None:
-        """Sort by another recipe, or by the same with other bars, from the next piece on.
+        """Sort by another of `recipes`, with other bars if any are given, from the next piece on.
 
         Raises:
-            RecipeError: it cannot be used; nothing has changed.
+            RecipeError: it is none of them, or cannot be used; nothing has changed.
         """
+        if source not in self.recipes():  # an operator names recipes; files of the machine are an engineer's
+            raise RecipeError(f"recipe {source!r} is none of {', '.join(self.recipes())}")
         recipe = await asyncio.to_thread(load_recipe, source)
         await self.changeover.load(recipe=recipe.with_bars(bars) if bars else recipe)
         self.changeover.switch()
@@ -238,6 +278,19 @@ class Service:
         self.batch = None
         return batch
 
+    async def reload_tokens(self) -> None:
+        """Take the tokens' file as it stands, if there is one; with a fault in it those before stay."""
+        if self.settings.tokens is None:
+            return
+        try:
+            tokens = await asyncio.to_thread(read_tokens, self.settings.tokens)
+        except AlloysortError as error:
+            _log.error("the tokens stay as they were: %s", error)
+            self.audit(HANGUP, "", "reload tokens", refused=str(error))
+        else:
+            self.access.tokens = tokens
+            self.audit(HANGUP, "", "reload tokens", {"names": [one.name for one in tokens.known]})
+
     async def close(self) -> None:
         """Answer what waits, then close the log."""
         self.closing = True
@@ -248,6 +301,7 @@ class Service:
         await asyncio.to_thread(self.watching.end)
         if self.outputs is not None:
             await asyncio.to_thread(self.outputs.close)
+        await asyncio.to_thread(self._trail.close)
         if self.log is not None:
             await asyncio.to_thread(self.log.close)
 
@@ -294,9 +348,10 @@ class Service:
     def _outputs(self, path: Path) -> Outputs:
         def choose(name: str) -> None:
             asyncio.run_coroutine_threadsafe(self.choose_recipe(name), self.loop).result(CHOOSE_S)
+            self.audit(OUTPUT, "", "choose recipe", {"recipe": name})
 
         controls = Controls(
-            self.settings.recipe,
+            self.recipes,
             lambda: self.classifier.recipe.name,
             choose,
             self._phase,

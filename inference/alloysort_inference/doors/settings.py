@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from alloysort_datasets.errors import DataError
 from alloysort_inference.doors.messages import Form
@@ -32,6 +32,13 @@ class Settings(BaseModel):
     stream_port: Annotated[int, Field(ge=0, le=65535)] | None = Field(
         default=None, description="of the stream door; one above `port` if unset"
     )
+    tokens: Path | None = Field(
+        default=None, description="file of who may ask from other machines; unset: nobody"
+    )
+    tls_certificate: Path | None = Field(
+        default=None, description="PEM file of the certificate and its chain; unset: no encryption"
+    )
+    tls_key: Path | None = Field(default=None, description="PEM file of the certificate's private key")
     log: str | None = Field(
         default=None,
         description="decision log: an SQLite file, or postgresql://user:password@host/database; unset: none",
@@ -71,6 +78,15 @@ class Settings(BaseModel):
         default=300, description="how long a connection without a request stays open, in s"
     )
 
+    @model_validator(mode="after")
+    def _require_both_of_tls(self) -> Settings:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            there, lacking = "tls_certificate", "tls_key"
+            if self.tls_certificate is None:
+                there, lacking = lacking, there
+            raise ValueError(f"{there} is set and {lacking} is not: TLS takes both")
+        return self
+
 
 def read_settings(environment: Mapping[str, str], **chosen: Any) -> Settings:
     """Settings from the environment, asked by key, with what was chosen otherwise (None: not chosen) on top.
@@ -93,4 +109,6 @@ def read_settings(environment: Mapping[str, str], **chosen: Any) -> Settings:
 
 
 def _fault(location: tuple[int | str, ...], message: str, value: object) -> str:
+    if not location:  # of the settings together
+        return message.removeprefix("Value error, ")
     return f"{location[0]} {value!r}: {message}"

@@ -1,8 +1,7 @@
-"""Bundles and recipes changed while the belt runs, from the machine itself only."""
+"""Bundles and recipes changed while the belt runs, by this machine or an engineer."""
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -11,12 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from alloysort_datasets.errors import BundleError, RecipeError
 from alloysort_inference.doors.changeover import Comparison
+from alloysort_inference.doors.rest.guard import who_asks
 from alloysort_inference.doors.rest.problem import describe
 from alloysort_inference.doors.service import Service
 from alloysort_inference.pipeline import Classifier
 
-UNUSABLE: Final = describe(400, 403, 422)
-NOTHING_THERE: Final = describe(403, 409)
+UNUSABLE: Final = describe(400, 401, 403, 422)
+NOTHING_THERE: Final = describe(401, 403, 409)
 
 
 class Wanted(BaseModel):
@@ -66,11 +66,11 @@ def add_admin(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/model/load", summary="Load a bundle or a recipe beside the one in use", responses=UNUSABLE)
     async def load(request: Request, wanted: Wanted) -> State:
-        require_local(request)
         try:
             await changeover.load(wanted.bundle, wanted.recipe)
         except (BundleError, RecipeError) as fault:
             raise HTTPException(422, str(fault)) from None
+        _note(request, service, "load", changeover.candidate)
         return _state(service)
 
     @app.post(
@@ -79,32 +79,27 @@ def add_admin(app: FastAPI, service: Service) -> None:
         responses=NOTHING_THERE,
     )
     async def shadow(request: Request) -> State:
-        require_local(request)
         changeover.try_beside()
+        _note(request, service, "shadow", changeover.candidate)
         return _state(service)
 
     @app.post("/v1/model/switch", summary="Let the candidate decide", responses=NOTHING_THERE)
     async def switch(request: Request) -> State:
-        require_local(request)
         changeover.switch()
+        _note(request, service, "switch", changeover.current)
         return _state(service)
 
     @app.post("/v1/model/rollback", summary="Let the one before decide again", responses=NOTHING_THERE)
     async def rollback(request: Request) -> State:
-        require_local(request)
         changeover.roll_back()
+        _note(request, service, "rollback", changeover.current)
         return _state(service)
 
 
-def require_local(request: Request) -> None:
-    """Refuse who is not on this machine."""
-    host = request.client.host if request.client else ""
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = False
-    if not local:
-        raise HTTPException(403, f"only this machine itself may change what decides, not {host or 'nobody'}")
+def _note(request: Request, service: Service, action: str, of: Classifier | None) -> None:
+    who = who_asks(request)
+    details = None if of is None else _names(of).model_dump()
+    service.audit(who.name, who.address, action, details)
 
 
 def _state(service: Service) -> State:

@@ -7,7 +7,7 @@ from fastapi import FastAPI, HTTPException, Request
 from pydantic import BaseModel, Field
 
 from alloysort_datasets.errors import DataError
-from alloysort_inference.doors.rest.admin import require_local
+from alloysort_inference.doors.rest.guard import who_asks
 from alloysort_inference.doors.rest.problem import describe
 from alloysort_inference.doors.service import Service
 
@@ -39,9 +39,10 @@ def add_alarms(app: FastAPI, service: Service) -> None:
         responses=describe(403, 409, 422),
     )
     async def acknowledge(request: Request, number: int) -> StandingAlarm:
-        require_local(request)
+        who = who_asks(request)
         try:
-            entry = await anyio.to_thread.run_sync(service.book.acknowledge, number, "this machine")
+            entry = await anyio.to_thread.run_sync(service.book.acknowledge, number, who.name)
         except DataError as fault:
             raise HTTPException(409, str(fault)) from None
+        service.audit(who.name, who.address, "acknowledge alarm", {"alarm": entry.alarm.key, "id": number})
         return StandingAlarm(**entry.told())

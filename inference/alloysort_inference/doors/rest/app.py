@@ -19,8 +19,10 @@ from alloysort_inference.doors.oip.routes import add_oip
 from alloysort_inference.doors.rest.admin import add_admin
 from alloysort_inference.doors.rest.alarms import add_alarms
 from alloysort_inference.doors.rest.answer import Answer, make_answer
+from alloysort_inference.doors.rest.audit import add_audit
 from alloysort_inference.doors.rest.batches import add_batches
 from alloysort_inference.doors.rest.boxes import add_boxes
+from alloysort_inference.doors.rest.guard import Guard
 from alloysort_inference.doors.rest.kept import add_kept
 from alloysort_inference.doors.rest.live import add_live
 from alloysort_inference.doors.rest.metrics import CONTENT_TYPE, exposition
@@ -147,10 +149,12 @@ def create_app(
         version=version("alloysort"),
         description=ABOUT,
         lifespan=lifespan,
-        responses=describe(500),
+        responses=describe(401, 403, 500),
     )
     app.state.service = service
+    app.add_middleware(Guard, service=service)
     add_admin(app, service)
+    add_audit(app, service)
     add_boxes(app, service)
     add_live(app, service)
     add_recipes(app, service)

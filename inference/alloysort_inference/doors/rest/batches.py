@@ -8,7 +8,7 @@ from fastapi import FastAPI, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from alloysort_datasets.errors import DataError
-from alloysort_inference.doors.rest.admin import require_local
+from alloysort_inference.doors.rest.guard import who_asks
 from alloysort_inference.doors.rest.problem import describe
 from alloysort_inference.doors.rest.request import LABEL_LENGTH
 from alloysort_inference.doors.service import Service
@@ -41,16 +41,20 @@ def add_batches(app: FastAPI, service: Service) -> None:
         responses=describe(400, 403, 409, 422),
     )
     async def begin(request: Request, opening: Opening) -> OpenBatch:
-        require_local(request)
+        who = who_asks(request)
         try:
-            return OpenBatch(**(await service.open_batch(opening.name)).told())
+            batch = await service.open_batch(opening.name)
         except DataError as fault:
             raise HTTPException(409, str(fault)) from None
+        service.audit(who.name, who.address, "open batch", {"batch": batch.name})
+        return OpenBatch(**batch.told())
 
     @app.post("/v1/batches/close", summary="End the open batch", responses=describe(403, 409))
     async def end(request: Request) -> OpenBatch:
-        require_local(request)
+        who = who_asks(request)
         try:
-            return OpenBatch(**(await service.close_batch()).told())
+            batch = await service.close_batch()
         except DataError as fault:
             raise HTTPException(409, str(fault)) from None
+        service.audit(who.name, who.address, "close batch", {"batch": batch.name})
+        return OpenBatch(**batch.told())

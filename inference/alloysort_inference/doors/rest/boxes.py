@@ -10,7 +10,7 @@ from fastapi import FastAPI, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from alloysort_datasets.errors import DataError
-from alloysort_inference.doors.rest.admin import require_local
+from alloysort_inference.doors.rest.guard import who_asks
 from alloysort_inference.doors.rest.problem import describe
 from alloysort_inference.doors.service import Service
 
@@ -48,14 +48,15 @@ def add_boxes(app: FastAPI, service: Service) -> None:
     @app.post(
         "/v1/boxes/{outlet}/close",
         summary="Close an outlet's box and open the next",
-        responses=describe(400, 403, 409, 422),
+        responses=describe(400, 401, 403, 409, 422),
     )
     async def close(request: Request, outlet: str, closing: Closing) -> OpenBox:
-        require_local(request)
         try:
             closed = await anyio.to_thread.run_sync(
                 service.classifier.boxes.close, outlet, closing.weighed_kg
             )
         except DataError as fault:
             raise HTTPException(409, str(fault)) from None
+        who, told = who_asks(request), {"outlet": outlet, "box": closed.box, "weighed_kg": closing.weighed_kg}
+        service.audit(who.name, who.address, "close box", told)
         return OpenBox(**asdict(closed))

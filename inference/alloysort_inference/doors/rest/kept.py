@@ -10,7 +10,7 @@ from fastapi import FastAPI, HTTPException, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from alloysort_datasets.errors import DataError
-from alloysort_inference.doors.rest.admin import require_local
+from alloysort_inference.doors.rest.guard import who_asks
 from alloysort_inference.doors.rest.problem import describe
 from alloysort_inference.doors.service import Service
 from alloysort_inference.log.read import label_piece, list_kept
@@ -59,14 +59,12 @@ def add_kept(app: FastAPI, service: Service) -> None:
         "/v1/kept/{seq}/label", summary="Say what a kept piece is", responses=describe(400, 403, 409, 422)
     )
     async def label(request: Request, seq: int, told: Label) -> Label:
-        require_local(request)
-        log = _log(service)
+        who, log = who_asks(request), _log(service)
         try:
-            await anyio.to_thread.run_sync(
-                label_piece, log.database, seq, told.family, "this machine", told.alloy
-            )
+            await anyio.to_thread.run_sync(label_piece, log.database, seq, told.family, who.name, told.alloy)
         except DataError as fault:
             raise HTTPException(422, str(fault)) from None
+        service.audit(who.name, who.address, "label piece", {"seq": seq, "family": told.family})
         return told
 
 

@@ -9,11 +9,11 @@ from fastapi import FastAPI, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from alloysort_datasets.errors import BundleError, RecipeError
-from alloysort_inference.doors.rest.admin import require_local
+from alloysort_inference.doors.rest.guard import who_asks
 from alloysort_inference.doors.rest.problem import describe
 from alloysort_inference.doors.service import Service
 from alloysort_inference.page.forecast import forecast
-from alloysort_inference.policy.recipe import load_recipe, shipped_recipes
+from alloysort_inference.policy.recipe import load_recipe
 
 Bar = Annotated[float, Field(gt=0, le=1)]
 
@@ -43,7 +43,7 @@ class Choice(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     recipe: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
-        default=None, description="name of a shipped recipe, or path of a TOML file; null: the one in use"
+        default=None, description="one of `/v1/recipes`; null: the one in use"
     )
     bars: dict[str, Bar] = Field(default_factory=dict, description="least confidence by outlet")
 
@@ -69,22 +69,23 @@ def add_recipes(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/recipe", summary="Sort by another recipe or bars", responses=describe(400, 403, 422))
     async def choose(request: Request, choice: Choice) -> Chosen:
-        require_local(request)
+        who = who_asks(request)
         try:
-            if choice.recipe is None and choice.bars:
+            if choice.recipe is None:
                 await service.move_bars(choice.bars)
             else:
-                await service.choose_recipe(choice.recipe or service.settings.recipe, choice.bars)
+                await service.choose_recipe(choice.recipe, choice.bars)
         except (BundleError, RecipeError) as fault:
             raise HTTPException(422, str(fault)) from None
         recipe = service.classifier.recipe
+        told = {"recipe": recipe.name, "recipe_sha256": recipe.sha256, "bars": recipe.bars}
+        service.audit(who.name, who.address, "choose recipe", told)
         return Chosen(recipe=recipe.name, sha256=recipe.sha256, bars=recipe.bars)
 
 
 def _known(service: Service) -> list[Known]:
     current = service.classifier.recipe
-    names = dict.fromkeys([*shipped_recipes(), service.settings.recipe])
-    return [_one(name, service, current.name) for name in names]
+    return [_one(name, service, current.name) for name in service.recipes()]
 
 
 def _one(name: str, service: Service, current: str) -> Known:

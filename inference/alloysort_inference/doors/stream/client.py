@@ -17,6 +17,7 @@ import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from itertools import count
+from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
@@ -63,14 +64,26 @@ class AsyncLine(WSListener):
         self._fault = "the service closed the connection"
 
     @classmethod
-    async def connect(cls, url: str) -> AsyncLine:
+    async def connect(cls, url: str, *, token: str | None = None, ssl: SSLContext | None = None) -> AsyncLine:
         """Connect, as to ws://127.0.0.1:8001, and wait for the greeting.
+
+        Args:
+            url: of the door.
+            token: from another machine than the service's.
+            ssl: whom to trust at a wss:// address, where it is not whom the system trusts.
 
         Raises:
             LineClosedError: the service is not there, or is no stream door.
         """
         try:
-            _, line = await ws_connect(cls, url, logger_name=SILENT)
+            _, line = await ws_connect(
+                cls,
+                url,
+                logger_name=SILENT,
+                ssl_context=ssl,
+                extra_headers=None if token is None else {"Authorization": f"Bearer {token}"},
+                max_redirects=0,  # a token is for nobody else
+            )
         except Exception as error:
             raise LineClosedError(f"{url}: {error}") from error
         if not isinstance(line, cls):
@@ -185,17 +198,18 @@ class Line:
 
     Args:
         url: as ws://127.0.0.1:8001.
+        token, ssl: as `AsyncLine.connect` takes them.
 
     Raises:
         LineClosedError: the service is not there, or is no stream door.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, token: str | None = None, ssl: SSLContext | None = None) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="line", daemon=True)
         self._thread.start()
         try:
-            self._line = self._run(AsyncLine.connect(url))
+            self._line = self._run(AsyncLine.connect(url, token=token, ssl=ssl))
         except BaseException:
             self._stop()
             raise

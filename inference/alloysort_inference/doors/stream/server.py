@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import socket
 from collections import deque
 from collections.abc import AsyncIterator
@@ -18,14 +17,13 @@ from picows import (
     WSListener,
     WSMsgType,
     WSTransport,
-    WSUpgradeRequest,
-    ws_create_server,
 )
 
 from alloysort_datasets.errors import AlloysortError, DataError
 from alloysort_datasets.families import ELEMENTS, FAMILIES
 from alloysort_inference.doors.intake import ClosedError
 from alloysort_inference.doors.service import Service
+from alloysort_inference.doors.stream.entrance import open_entrance
 from alloysort_inference.doors.stream.wire import (
     AXIS,
     PIECE,
@@ -44,27 +42,13 @@ PROTOCOL: Final = 1
 MOST_AXES: Final = 64  # of a connection
 STOPPING: Final = "the service is stopping"
 PARTING_S: Final = 2.0  # that a line gets to leave by itself
-SILENCE_S: Final = 20.0  # after which a line is asked whether it is still there, and given as long to answer
-_log = logging.getLogger("alloysort")
 
 
 @asynccontextmanager
 async def stream_door(service: Service, listener: socket.socket) -> AsyncIterator[None]:
     """The door open on a listening socket; lines still connected at the end are told that it closes."""
     lines: set[Line] = set()
-
-    def enter(request: WSUpgradeRequest) -> Line | None:
-        return Line(service, lines) if request.path.partition(b"?")[0] in (b"/", b"/v1/stream") else None
-
-    server = await ws_create_server(
-        enter,
-        sock=listener,
-        max_frame_size=service.settings.max_body_mb * 1_000_000,
-        enable_auto_ping=True,
-        auto_ping_idle_timeout=SILENCE_S,
-        auto_ping_reply_timeout=SILENCE_S,
-        logger_name=_quiet(),
-    )
+    server = await open_entrance(service, listener, lambda: Line(service, lines))
     try:
         yield
     finally:
@@ -244,10 +228,3 @@ class Line(WSListener):
         self._outlets = {outlet.name: number for number, outlet in enumerate(recipe.outlets)}
         if self._transport is not None:
             self._transport.send(WSMsgType.TEXT, json.dumps(greeting(self._service)).encode())
-
-
-def _quiet() -> logging.Logger:
-    """Peers that break the protocol are closed, not complained about on stderr."""
-    logger = logging.getLogger("alloysort.stream.peers")
-    logger.setLevel(logging.CRITICAL)
-    return logger

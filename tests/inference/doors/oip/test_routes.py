@@ -412,7 +412,9 @@ def test_other_methods_and_packings(client):
 def test_a_body_that_is_too_large_is_refused_before_it_is_read(client):
     address = (client.base_url.host, client.base_url.port)
     with socket.create_connection(address, 5) as line:
-        line.sendall(b"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n")
+        line.sendall(
+            b"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\n"
+        )
         said = line.recv(10_000)
     assert said.startswith(b"HTTP/1.1 413 ")
     assert said.endswith(b'{"error":"the body is over 2 MB (max_body_mb)"}')
@@ -426,7 +428,7 @@ def test_nothing_is_read_while_the_model_warms_or_the_queue_is_full(bundle, monk
 
     async def ask():
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             for path in ("/v2/health/ready", "/v2/models/tiny/ready"):
                 assert fault_of(await client.get(path), 503) == "the model is warming up"
             assert (await client.get("/v2/health/live")).status_code == 200
@@ -471,7 +473,7 @@ def test_a_bug_tells_no_secrets(bundle, monkeypatch):
 
     async def ask():
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             response = await client.post(INFER, content=b"{}")
         await app.state.service.close()
         return response
@@ -487,7 +489,9 @@ def test_a_service_that_stops_says_so_in_the_protocols_words():
     gate.shut()
 
     async def ask():
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(gate), base_url="http://door") as client:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(gate), base_url="http://localhost"
+        ) as client:
             return await client.post(INFER, content=b"{}"), await client.get("/v2"), await client.get("/v22")
 
     *ours, other = asyncio.run(ask())

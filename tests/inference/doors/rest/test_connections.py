@@ -15,8 +15,8 @@ from alloysort_inference.doors.rest.connection import MAX_HEAD_BYTES
 from alloysort_inference.doors.settings import Settings, read_settings
 
 TIMEOUT_S = 0.5
-HEAD = b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-ALIVE = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+HEAD = b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+ALIVE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_a_head_that_stalls_is_let_go_in_time(connect, sent):
 
 def test_a_stall_behind_an_answer_ends_the_connection(connect):
     connection = connect()
-    connection.sendall(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+    connection.sendall(b"POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
     ((status, _, _),) = until_closed(connection)
     assert status == 404
 
@@ -181,7 +181,7 @@ def test_an_idle_connection_ends_at_last(connect, sent):
         b"HELO line\r\n",
         b"GET / HTTP/1.1\r\nHost x\r\n\r\n",
         b"GET  HTTP/1.1\r\n\r\n",
-        b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"CONNECT x:443 HTTP/1.1\r\nHost: localhost\r\n\r\n",
         HEAD + b"Content-Length: x\r\n\r\n{}",
         HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
         HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
@@ -228,8 +228,8 @@ def test_an_offered_upgrade_is_passed_over(client, capfd, make_csv, offer):
 
 def test_offers_without_end_are_passed_over(connect, capfd):
     connection = connect()
-    offer = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
-    connection.sendall(offer * 600 + ALIVE.replace(b"Host: x", b"Connection: close"))
+    offer = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    connection.sendall(offer * 600 + ALIVE.replace(b"Host: localhost", b"Connection: close"))
     assert [status for status, _, _ in until_closed(connection)] == [200] * 601
     assert capfd.readouterr() == ("", "")
 
@@ -238,7 +238,7 @@ def test_requests_behind_one_another_are_answered_in_turn(connect):
     connection = connect()
     body = gzip.compress(b"{}")
     packed = HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-    connection.sendall(packed + ALIVE + packed.replace(b"Host: x", b"Connection: close"))
+    connection.sendall(packed + ALIVE + packed.replace(b"Host: localhost", b"Connection: close"))
     assert [status for status, _, _ in until_closed(connection)] == [400, 200, 400]
 
 

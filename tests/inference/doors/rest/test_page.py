@@ -111,7 +111,7 @@ def test_another_recipe_is_chosen_by_name(client):
 @pytest.mark.parametrize(
     ("choice", "words"),
     [
-        ({"recipe": "nothing"}, "is no file and none of the shipped"),
+        ({"recipe": "nothing"}, "is none of 5xxx-6xxx, can-stock"),
         ({"bars": {"rest": 0.5}}, "outlet 'rest' has no min_confidence; those that do: wrought, cast"),
         ({"bars": {"wrought": 1.5}}, "less than or equal to 1"),
         ({"bar": {}}, "Extra inputs"),

@@ -29,7 +29,7 @@ class Client:
 
     def __init__(self, port, body, keep):
         self.port, self.keep = port, keep
-        self.request = b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        self.request = b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         self.request += b"" if keep else b"Connection: close\r\n"
         self.request += b"Content-Length: %d\r\n\r\n" % len(body) + body
         self.outcomes = Counter()
@@ -96,7 +96,7 @@ def process(bundle):
 def until_ready(port):
     while True:
         with socket.create_connection(("127.0.0.1", port)) as probe:
-            probe.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            probe.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             if b" 200 " in probe.recv(4096):
                 return
         time.sleep(0.05)
@@ -159,7 +159,7 @@ def test_what_cannot_be_answered_in_time_is_refused(bundle, body, monkeypatch, c
 def test_half_requests_and_silent_clients_hold_up_no_stop(process, capfd):
     port = int(process.stdout.readline().split("http://127.0.0.1:")[1].split()[0])
     until_ready(port)
-    head = b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     halves = [b"", b"POST", head + b"Content-Length: 9\r\n\r\n{"]
     connections = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in halves]
     for connection, half in zip(connections, halves, strict=True):

@@ -147,7 +147,7 @@ def test_a_line_that_never_reads_holds_up_only_itself(url: str) -> None:
     host, port = url.removeprefix("ws://").split(":")
     deaf = socket.create_connection((host, int(port)))
     key = b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    deaf.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" + key)
+    deaf.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" + key)
     deaf.settimeout(0.2)
     message = encode_piece(PieceMessage(1, None, None))
     frame = bytes([0x82, 0x80 | len(message)]) + bytes(4) + message
