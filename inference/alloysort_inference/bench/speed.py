@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -174,8 +174,10 @@ class Server:
 
 
 @contextmanager
-def serving(bundle: Path, recipe: str = DEFAULT_RECIPE) -> Iterator[Server]:
-    """A service on free ports, warm.
+def serving(
+    bundle: Path, recipe: str = DEFAULT_RECIPE, environment: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """A service on free ports, warm; `environment` sets more of what it does, see `doors.settings`.
 
     Raises:
         AlloysortError: it does not come up.
@@ -183,7 +185,8 @@ def serving(bundle: Path, recipe: str = DEFAULT_RECIPE) -> Iterator[Server]:
     started = perf_counter()
     command = [sys.executable, "-m", "alloysort", "serve", "--port", "0"]
     command += ["--bundle", str(bundle), "--recipe", recipe]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    around = {**os.environ, **(environment or {})}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=around) as process:
         try:
             first = process.stdout.readline() if process.stdout else ""
             found = SERVING.search(first)

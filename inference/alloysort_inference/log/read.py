@@ -75,6 +75,20 @@ def read_decisions(
     yield from _rows(database, _between(wanted, since, until, batch))
 
 
+def read_shares(
+    database: Engine, since: datetime | None = None, until: datetime | None = None, batch: str | None = None
+) -> NDArray[np.float64]:
+    """(N, 19) probabilities of the decided pieces.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    wanted = select(schema.pieces.c.probabilities).where(schema.pieces.c.status == "decided")
+    told = [row["probabilities"] for row in _rows(database, _between(wanted, since, until, batch))]
+    rows = [[one.get(family, 0.0) for family in FAMILIES] for one in told]
+    return np.array(rows).reshape(-1, len(FAMILIES))
+
+
 def read_kept(
     database: Engine,
     since: datetime | None = None,
