@@ -22,6 +22,8 @@ class Resampling:
     """All of the way from an axis to a grid that hangs on the two alone.
 
     Attributes:
+        wavelength_nm: (channels,) of the axis.
+        grid: the target.
         below, part: (edges,) each bin's edge as a channel and the part of the way to the next one.
         half_nm: (channels - 1,) half the spacing.
         per_nm: (bins,) one over the width.
@@ -29,6 +31,8 @@ class Resampling:
         seen: (bins,) bins that are seen whole.
     """
 
+    wavelength_nm: NDArray[np.float64]
+    grid: Grid
     below: NDArray[np.intp]
     part: NDArray[np.float64]
     half_nm: NDArray[np.float64]
@@ -76,9 +80,7 @@ def resample(
         SpectrumError: the instrument sees none of the grid.
     """
     way = Resampling.of(wavelength_nm, grid)
-    seen = way.seen
-    if hidden is not None:
-        seen = _seen(wavelength_nm, grid, way.blocked | hidden[1:] | hidden[:-1])
+    seen = way.seen if hidden is None else _seen_without(way, hidden.tobytes())
     if not seen.any():
         raise SpectrumError(
             f"spectrum covers {wavelength_nm[0]:.1f}-{wavelength_nm[-1]:.1f} nm, "
@@ -98,7 +100,14 @@ def _resampling(axis: bytes, grid: Grid) -> Resampling:
     part = np.clip((edges - wavelength_nm[below]) / spacing[below], 0.0, 1.0)
     blocked = gaps(wavelength_nm)
     seen = _seen(wavelength_nm, grid, blocked)
-    return Resampling(below, part, 0.5 * spacing, 1.0 / np.diff(edges), blocked, seen)
+    return Resampling(wavelength_nm, grid, below, part, 0.5 * spacing, 1.0 / np.diff(edges), blocked, seen)
+
+
+@lru_cache(maxsize=AXES)
+def _seen_without(way: Resampling, hidden: bytes) -> NDArray[np.bool_]:
+    """(bins,) seen whole where some channels are hidden; a detector's are mostly the same ones."""
+    blind = np.frombuffer(hidden, np.bool_)
+    return _seen(way.wavelength_nm, way.grid, way.blocked | blind[1:] | blind[:-1])
 
 
 def _seen(wavelength_nm: NDArray[np.float64], grid: Grid, blocked: NDArray[np.bool_]) -> NDArray[np.bool_]:

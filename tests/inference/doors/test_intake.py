@@ -44,7 +44,7 @@ class Held:
             threads=1,
             most=1,
         )
-        self.intake = Intake(lambda: classifier, self.batcher, lambda record: record, limits or Limits())
+        self.intake = Intake(lambda: classifier, self.batcher, lambda record, _: record, limits or Limits())
 
     def submit(self, piece: Arrival, due_s: float = float("inf")) -> None:
         self.intake.submit(piece, due_s, lambda record: self.records.__setitem__(record.piece_id, record))

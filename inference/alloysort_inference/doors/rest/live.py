@@ -18,7 +18,9 @@ from alloysort_datasets.spectrum import Spectrum
 from alloysort_inference.doors.changeover import Shadow
 from alloysort_inference.doors.rest.problem import describe
 from alloysort_inference.doors.service import Service
+from alloysort_inference.log.database import LogError
 from alloysort_inference.log.read import count_kept, read_kept
+from alloysort_inference.log.store import DecisionLog
 from alloysort_inference.page.lines import label
 from alloysort_inference.pipeline import Classifier
 from alloysort_models.bundle.inputs import Look
@@ -65,10 +67,6 @@ def add_live(app: FastAPI, service: Service) -> None:
 
 def _live(service: Service) -> dict[str, Any]:
     classifier, log, changeover = service.classifier, service.log, service.changeover
-    kept = None
-    if log is not None and log.fault is None:
-        pieces, labelled = count_kept(log.database)
-        kept = {"pieces": pieces, "labelled": labelled}
     return {
         **service.watching.board.told(),
         "simulated": service.demonstration,
@@ -85,9 +83,18 @@ def _live(service: Service) -> dict[str, Any]:
         "alarms": [entry.told() for entry in service.book.standing()],
         "over": [entry.told() for entry in service.book.over()[:10]],
         "log": None if log is None else {"fault": log.fault, "lost": log.lost},
-        "kept": kept,
+        "kept": None if log is None or log.fault is not None else _kept(log),
         "health": service.watching.watch.figures(),
     }
+
+
+def _kept(log: DecisionLog) -> dict[str, int] | None:
+    """How many pieces wait for a label; none where the log is out of reach, of which an alarm tells."""
+    try:
+        pieces, labelled = count_kept(log.database)
+    except LogError:
+        return None
+    return {"pieces": pieces, "labelled": labelled}
 
 
 def _named(classifier: Classifier | None) -> dict[str, str] | None:

@@ -127,7 +127,7 @@ export function tradeoff(host, points, marks) {
       y: { range: () => spread(some.map((point) => point.purity)) },
     },
     axes: [
-      { ...axis("recovery expected, %"), values: (_, ticks) => ticks.map((tick) => (100 * tick).toFixed(0)) },
+      { ...axis("recovery expected, %"), values: (_, ticks) => ticks.map((tick) => (100 * tick).toFixed(1).replace(/\.0$/, "")) },
       { ...axis("purity expected, %"), size: 58, values: (_, ticks) => ticks.map((tick) => (100 * tick).toFixed(1)) },
     ],
     series: [{}, { stroke: colour("--plot"), width: 2, points: { show: false } }],

@@ -42,7 +42,7 @@ export function recipeView() {
     fill(choices, known.map((recipe) => h("label.choice", {},
       h("input", { type: "radio", name: "recipe", value: recipe.name, checked: recipe.current, disabled: recipe.usable !== null,
         onchange: () => { wanted = recipe.name; button.disabled = recipe.current; } }),
-      h("span", {}, h("strong", {}, recipe.name), recipe.current ? h("span.tag.eject", {}, " in use") : null),
+      h("span", {}, h("strong", {}, recipe.name), recipe.current ? h("span.tag.eject", {}, "in use") : null),
       h("span.hint", {}, recipe.usable || recipe.description || recipe.outlets.join(", ")))), button);
     button.addEventListener("click", () => wanted && apply({ recipe: wanted }, button));
     hint.textContent = "";

@@ -55,7 +55,7 @@ export function systemView() {
     ].map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
     const rows = Object.entries(WORDS).map(([name, words]) => [words, told.health[name]]).filter(([, value]) => typeof value === "number");
     fill(sensors, h("header", {}, h("h2", {}, "Sensors and feed"), h("span.hint", {}, "running figures beside what was expected")),
-      rows.length ? h("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Sensors and feed" }, h("table", {}, h("tbody", {}, rows.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td.number", {}, number(value, 3))))))) : h("p.empty", {}, "Learning from the first pieces of the run."));
+      rows.length ? h("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Sensors and feed" }, h("table", {}, h("tbody", {}, rows.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td.number", {}, number(value, Number.isInteger(value) && value > 9 ? 0 : 3))))))) : h("p.empty", {}, "Learning from the first pieces of the run."));
     fill(over, h("header", {}, h("h2", {}, "Alarms that are over")), told.over.length ? h("ul.alarms", {}, told.over.map((alarm) => h("li.alarm", {}, h("strong", {}, alarm.text), h("span.hint", {}, `${clock(alarm.since)} to ${clock(alarm.until)}`)))) : h("p.empty", {}, "None."),
       told.log ? h("p.hint", {}, told.log.fault ? `Decision log: ${told.log.fault}` : `Decision log: good${told.log.lost ? `, ${told.log.lost} records lost` : ""}`) : h("p.hint", {}, "No decision log is kept."));
   };
