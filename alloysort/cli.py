@@ -10,6 +10,7 @@ import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn, cast
 
 import typer
@@ -158,7 +159,10 @@ def serve(
 
         pieces, instruments = open_stream()
         stream = Stream("simulated pieces", pieces, instruments, rate)
-    run_service(settings, typer.echo, stream)
+    with TemporaryDirectory(prefix="alloysort-") as folder:
+        if demo and settings.log is None:  # labels have a place, and nothing is left behind
+            settings = settings.model_copy(update={"log": str(Path(folder) / "demonstration.sqlite")})
+        run_service(settings, typer.echo, stream)
 
 
 @app.command()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator, Mapping
 from itertools import count
 from multiprocessing.queues import Queue
@@ -52,9 +53,7 @@ def _pieces() -> Iterator[Piece]:
 def _make(made: Queue[Piece]) -> None:
     if hasattr(os, "nice"):
         os.nice(NICE)
-    try:
-        for batch in count():
-            for piece in simulate_batch(DEMO, batch):
-                made.put(piece)
-    except KeyboardInterrupt:  # Ctrl-C reaches the whole group; the service ends in its own way
-        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the service ends it
+    for batch in count():
+        for piece in simulate_batch(DEMO, batch):
+            made.put(piece)

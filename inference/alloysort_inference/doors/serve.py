@@ -114,7 +114,8 @@ class Demonstration:
         try:
             run_demo(self._stream, self._bring, self._stop)
         except AlloysortError as error:
-            self._fault = error
+            if not self._stop.is_set():  # else whatever makes the pieces was told to end, too
+                self._fault = error
 
     def _bring(self, arrival: Arrival, family: str | None) -> None:
         """A piece, from its own thread to the loop; while the model warms up it waits."""

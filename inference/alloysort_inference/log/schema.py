@@ -45,6 +45,12 @@ class Moment(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
 
 
+def _piece() -> Column[Any]:
+    """Of which piece a row is; gone when that is."""
+    piece = ForeignKey("pieces.seq", ondelete="CASCADE")
+    return Column("seq", _Number, piece, primary_key=True, autoincrement=False)
+
+
 metadata: Final = MetaData()
 _Number = BigInteger().with_variant(Integer, "sqlite")
 _Json = JSON().with_variant(JSONB, "postgresql")
@@ -108,13 +114,7 @@ instruments: Final = Table(
 kept: Final = Table(
     "kept",
     metadata,
-    Column(
-        "seq",
-        _Number,
-        ForeignKey("pieces.seq", ondelete="CASCADE"),
-        primary_key=True,
-        autoincrement=False,
-    ),
+    _piece(),
     _required("why", Text),
     _required("rank", Integer),
     Column("image", LargeBinary),
@@ -125,13 +125,7 @@ kept: Final = Table(
 labels: Final = Table(
     "labels",
     metadata,
-    Column(
-        "seq",
-        _Number,
-        ForeignKey("pieces.seq", ondelete="CASCADE"),
-        primary_key=True,
-        autoincrement=False,
-    ),
+    _piece(),
     _required("family", Text),
     Column("alloy", Text),
     _required("time", Moment),
