@@ -72,10 +72,11 @@ class Service:
             if settings.log is None
             else DecisionLog(settings.log, demonstration=demonstration, days=settings.log_days)
         )
-        self.book = Book(None if self.log is None else self.log.database)
-        self.batch: Batch | None = None if self.log is None else open_now(self.log.database)
+        self._database = None if self.log is None else self.log.database
+        self.book = Book(self._database)
+        self.batch: Batch | None = None if self._database is None else open_now(self._database)
         self.outputs = None if settings.outputs is None else self._outputs(settings.outputs)
-        self._trail = Trail(None if self.log is None else self.log.database)
+        self._trail = Trail(self._database)
         self.waiting_for: str | None = WARMING
         self.closing = False
         self.batcher: Batcher[Ready, Record] = Batcher(
@@ -232,25 +233,18 @@ class Service:
         """What an operator may choose from: the shipped recipes and the one that the service began with."""
         return tuple(dict.fromkeys([*shipped_recipes(), self.settings.recipe]))
 
-    async def choose_recipe(self, source: str, bars: Mapping[str, float] | None = None) -> None:
-        """Sort by another of `recipes`, with other bars if any are given, from the next piece on.
+    async def choose_recipe(self, source: str | None, bars: Mapping[str, float] | None = None) -> None:
+        """Sort by another of `recipes`, or by the one in use, with other bars if any are given.
 
         Raises:
             RecipeError: it is none of them, or cannot be used; nothing has changed.
         """
-        if source not in self.recipes():  # an operator names recipes; files of the machine are an engineer's
-            raise RecipeError(f"recipe {source!r} is none of {', '.join(self.recipes())}")
-        recipe = await asyncio.to_thread(load_recipe, source)
+        recipe = self.classifier.recipe
+        if source is not None:  # an operator names recipes; files of the machine are an engineer's
+            if source not in self.recipes():
+                raise RecipeError(f"recipe {source!r} is none of {', '.join(self.recipes())}")
+            recipe = await asyncio.to_thread(load_recipe, source)
         await self.changeover.load(recipe=recipe.with_bars(bars) if bars else recipe)
-        self.changeover.switch()
-
-    async def move_bars(self, bars: Mapping[str, float]) -> None:
-        """Sort by the recipe in use with other confidences, by outlet, from the next piece on.
-
-        Raises:
-            RecipeError: an outlet that has none; nothing has changed.
-        """
-        await self.changeover.load(recipe=self.classifier.recipe.with_bars(bars))
         self.changeover.switch()
 
     async def open_batch(self, name: str) -> Batch:
@@ -259,8 +253,7 @@ class Service:
         Raises:
             DataError, LogError: it cannot be begun.
         """
-        database = None if self.log is None else self.log.database
-        self.batch = await asyncio.to_thread(begin_batch, database, name)
+        self.batch = await asyncio.to_thread(begin_batch, self._database, name)
         self.watching.board.begin(self.classifier.recipe)
         return self.batch
 
@@ -274,7 +267,7 @@ class Service:
         batch = self.batch
         if batch is None:
             raise DataError("no batch is open")
-        await asyncio.to_thread(end_batch, None if self.log is None else self.log.database)
+        await asyncio.to_thread(end_batch, self._database)
         self.batch = None
         return batch
 

@@ -23,7 +23,7 @@ from alloysort_inference.flags import (
     WEAK,
 )
 from alloysort_models.bundle.grid import Grid
-from alloysort_models.bundle.inputs import DARK_LUMA, LINE_SIGMAS, Look, line_over_noise, luma
+from alloysort_models.bundle.inputs import DARK_LUMA, LINE_SIGMAS, Look, line_over_noise, luma, sharpness
 
 MIN_COVERAGE: Final = 0.8
 # Of the elements that tell aluminium alloys and other metals apart, air nm of strong lines (NIST ASD)
@@ -97,12 +97,10 @@ def judge_image(image: NDArray[np.uint8], *, narrow: bool = False) -> list[str]:
     """The quality flags of a (size, size, 3) RGB image at the model's size; `narrow` as decoded."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     level = luma(grey)
-    edges = cv2.Laplacian(grey, cv2.CV_16S)
-    variance = cv2.norm(edges, cv2.NORM_L2SQR) / edges.size - cv2.mean(edges)[0] ** 2
     flags = {
         DARK_IMAGE: level < DARK_LUMA,
         BRIGHT_IMAGE: level > BRIGHT_LUMA,
-        BLURRED_IMAGE: variance < BLUR_VARIANCE,
+        BLURRED_IMAGE: sharpness(grey) < BLUR_VARIANCE,
         NARROW_IMAGE: narrow,
     }
     return [flag for flag, raised in flags.items() if raised]

@@ -28,7 +28,7 @@ from alloysort_inference.flags import (
 )
 from alloysort_models.bundle.grid import Grid
 from alloysort_models.bundle.health import LEVELS, RATES, Reference
-from alloysort_models.bundle.inputs import MAD_TO_SIGMA, Features
+from alloysort_models.bundle.inputs import MAD_TO_SIGMA, Features, luma, sharpness
 
 # Pairs of Al I lines from one lower term each, air nm (NIST ASD): the first pair that is seen is looked at
 AL_PAIRS_NM: Final = ((394.401, 396.152), (308.215, 309.271))
@@ -166,15 +166,13 @@ def _window(grid: Grid, low_nm: float, high_nm: float) -> slice:
 
 def _read_picture(image: NDArray[np.uint8]) -> dict[str, float]:
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    luma = float(cv2.mean(grey)[0])
-    edges = cv2.Laplacian(grey, cv2.CV_16S)
-    variance = cv2.norm(edges, cv2.NORM_L2SQR) / edges.size - cv2.mean(edges)[0] ** 2
+    level = luma(grey)
     _, green_red, blue_yellow, _ = cv2.mean(
         cv2.cvtColor(np.ascontiguousarray(image[::3, ::3]), cv2.COLOR_RGB2LAB)
     )
     return {
-        "luma": luma,
-        "focus": _ln(variance / max(luma, 1.0) ** 2),
+        "luma": level,
+        "focus": _ln(sharpness(grey) / max(level, 1.0) ** 2),
         "green_red": green_red - 128.0,
         "blue_yellow": blue_yellow - 128.0,
     }

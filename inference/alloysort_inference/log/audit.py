@@ -8,14 +8,13 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Engine, delete, func, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from alloysort_inference.log import schema
-from alloysort_inference.log.database import LogError, first_line
+from alloysort_inference.log.database import LogError, plainly
 
 MOST_WAITING: Final = 1000
 MOST_REFUSALS: Final = 100_000  # kept; changes are kept for ever
@@ -45,20 +44,22 @@ class Entry:
     refused: str | None = None
 
 
-def note(
-    database: Engine,
-    who: str,
-    address: str,
-    action: str,
-    details: Mapping[str, Any] | None = None,
-    refused: str | None = None,
-) -> None:
-    """Write an entry of now.
+def note(database: Engine, entry: Entry) -> None:
+    """Write an entry.
 
     Raises:
         LogError: it cannot be written.
     """
-    _write(database, Entry(datetime.now(UTC), who, address, action, details, refused))
+    values = {
+        "time": entry.time,
+        "who": entry.who,
+        "address": entry.address,
+        "action": entry.action.replace("\0", "?"),
+        "details": None if entry.details is None else dict(entry.details),
+        "refused": None if entry.refused is None else entry.refused.replace("\0", "?"),
+    }
+    with plainly("audit"), database.begin() as connection:
+        connection.execute(schema.audit.insert().values(values))
 
 
 def read_audit(database: Engine, most: int) -> list[Entry]:
@@ -69,11 +70,8 @@ def read_audit(database: Engine, most: int) -> list[Entry]:
     """
     table = schema.audit
     columns = (table.c.time, table.c.who, table.c.address, table.c.action, table.c.details, table.c.refused)
-    try:
-        with database.connect() as connection:
-            rows = connection.execute(select(*columns).order_by(table.c.id.desc()).limit(most)).all()
-    except SQLAlchemyError as error:
-        raise LogError(f"audit: {first_line(error)}") from None
+    with plainly("audit"), database.connect() as connection:
+        rows = connection.execute(select(*columns).order_by(table.c.id.desc()).limit(most)).all()
     return [Entry(*row) for row in rows]
 
 
@@ -84,18 +82,13 @@ def forget_refusals(database: Engine, most: int = MOST_REFUSALS) -> None:
         LogError: the log cannot be written.
     """
     table = schema.audit
-    try:
-        with database.begin() as connection:
-            refusals = connection.scalar(
-                select(func.count()).select_from(table).where(table.c.refused.is_not(None))
-            )
-            if (surplus := (refusals or 0) - most) > 0:
-                oldest = select(table.c.id).where(table.c.refused.is_not(None)).order_by(table.c.id)
-                connection.execute(
-                    delete(table).where(table.c.id.in_(oldest.limit(surplus).scalar_subquery()))
-                )
-    except SQLAlchemyError as error:
-        raise LogError(f"audit: {first_line(error)}") from None
+    with plainly("audit"), database.begin() as connection:
+        refusals = connection.scalar(
+            select(func.count()).select_from(table).where(table.c.refused.is_not(None))
+        )
+        if (surplus := (refusals or 0) - most) > 0:
+            oldest = select(table.c.id).where(table.c.refused.is_not(None)).order_by(table.c.id)
+            connection.execute(delete(table).where(table.c.id.in_(oldest.limit(surplus).scalar_subquery())))
 
 
 class Trail:
@@ -150,7 +143,7 @@ class Trail:
         complained = False
         while True:
             try:
-                _write(database, entry)
+                note(database, entry)
             except LogError as error:
                 if not complained:
                     _log.error("audit: %s of %s waits: %s", entry.action, entry.who, error)
@@ -159,19 +152,3 @@ class Trail:
                     return
             else:
                 return
-
-
-def _write(database: Engine, entry: Entry) -> None:
-    values = {
-        "time": entry.time,
-        "who": entry.who,
-        "address": entry.address,
-        "action": entry.action.replace("\0", "?"),
-        "details": None if entry.details is None else dict(entry.details),
-        "refused": None if entry.refused is None else entry.refused.replace("\0", "?"),
-    }
-    try:
-        with database.begin() as connection:
-            connection.execute(schema.audit.insert().values(values))
-    except SQLAlchemyError as error:
-        raise LogError(f"audit: {first_line(error)}") from None

@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Engine, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from alloysort_datasets.errors import DataError
 from alloysort_inference.log import schema
-from alloysort_inference.log.database import LogError, first_line
+from alloysort_inference.log.database import plainly
 
 
 @dataclass(frozen=True)
@@ -34,11 +33,8 @@ def open_now(database: Engine) -> Batch | None:
     """
     batches = schema.batches
     wanted = select(batches).where(batches.c.closed.is_(None)).order_by(batches.c.opened.desc()).limit(1)
-    try:
-        with database.connect() as connection:
-            found = connection.execute(wanted).mappings().first()
-    except SQLAlchemyError as error:
-        raise LogError(f"decision log: {first_line(error)}") from None
+    with plainly(), database.connect() as connection:
+        found = connection.execute(wanted).mappings().first()
     return None if found is None else Batch(found["name"], found["opened"])
 
 
@@ -53,14 +49,11 @@ def begin_batch(database: Engine | None, name: str) -> Batch:
     if database is None:
         return batch
     table = schema.batches
-    try:
-        with database.begin() as connection:
-            if connection.scalar(select(table.c.name).where(table.c.name == name)) is not None:
-                raise DataError(f"batch {name!r}: there was one of that name: give it another")
-            _close(connection)
-            connection.execute(table.insert().values(name=name, opened=batch.opened))
-    except SQLAlchemyError as error:
-        raise LogError(f"decision log: {first_line(error)}") from None
+    with plainly(), database.begin() as connection:
+        if connection.scalar(select(table.c.name).where(table.c.name == name)) is not None:
+            raise DataError(f"batch {name!r}: there was one of that name: give it another")
+        _close(connection)
+        connection.execute(table.insert().values(name=name, opened=batch.opened))
     return batch
 
 
@@ -72,11 +65,8 @@ def end_batch(database: Engine | None) -> None:
     """
     if database is None:
         return
-    try:
-        with database.begin() as connection:
-            _close(connection)
-    except SQLAlchemyError as error:
-        raise LogError(f"decision log: {first_line(error)}") from None
+    with plainly(), database.begin() as connection:
+        _close(connection)
 
 
 def _close(connection: Any) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -64,6 +66,19 @@ def url_of(where: str) -> URL:
             "path of an SQLite file"
         )
     return url.set(drivername="postgresql+psycopg")
+
+
+@contextmanager
+def plainly(what: str = "decision log") -> Iterator[None]:
+    """What a database complains of, in one line.
+
+    Raises:
+        LogError: of `what`.
+    """
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise LogError(f"{what}: {first_line(error)}") from None
 
 
 def first_line(error: Exception) -> str:

@@ -10,12 +10,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Engine, Select, func, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from alloysort_datasets.errors import DataError
 from alloysort_datasets.families import FAMILIES
 from alloysort_inference.log import schema
-from alloysort_inference.log.database import LogError, first_line
+from alloysort_inference.log.database import plainly
 from alloysort_inference.log.keep import unpack
 
 ROWS: Final = 500  # fetched at a time
@@ -163,12 +162,9 @@ def count_kept(database: Engine) -> tuple[int, int]:
     Raises:
         LogError: the log cannot be read.
     """
-    try:
-        with database.connect() as connection:
-            kept = connection.scalar(select(func.count()).select_from(schema.kept)) or 0
-            return kept, connection.scalar(select(func.count()).select_from(schema.labels)) or 0
-    except SQLAlchemyError as error:
-        raise LogError(f"decision log: {first_line(error)}") from None
+    with plainly(), database.connect() as connection:
+        kept = connection.scalar(select(func.count()).select_from(schema.kept)) or 0
+        return kept, connection.scalar(select(func.count()).select_from(schema.labels)) or 0
 
 
 def label_piece(database: Engine, seq: int, family: str | None, who: str, alloy: str | None = None) -> None:
@@ -182,15 +178,12 @@ def label_piece(database: Engine, seq: int, family: str | None, who: str, alloy:
         raise DataError(f"label {family!r} is none of {', '.join(FAMILIES)}")
     labels = schema.labels
     row = {"seq": seq, "family": family, "alloy": alloy, "time": datetime.now(UTC), "who": who}
-    try:
-        with database.begin() as connection:
-            if connection.scalar(select(schema.kept.c.seq).where(schema.kept.c.seq == seq)) is None:
-                raise DataError(f"piece {seq}: is not kept: see the list of those that are")
-            connection.execute(labels.delete().where(labels.c.seq == seq))
-            if family is not None:
-                connection.execute(labels.insert().values(row))
-    except SQLAlchemyError as error:
-        raise LogError(f"decision log: {first_line(error)}") from None
+    with plainly(), database.begin() as connection:
+        if connection.scalar(select(schema.kept.c.seq).where(schema.kept.c.seq == seq)) is None:
+            raise DataError(f"piece {seq}: is not kept: see the list of those that are")
+        connection.execute(labels.delete().where(labels.c.seq == seq))
+        if family is not None:
+            connection.execute(labels.insert().values(row))
 
 
 def _between(
@@ -205,15 +198,13 @@ def _between(
 
 
 def _rows(database: Engine, wanted: Select[Any]) -> Iterator[dict[str, Any]]:
-    try:
-        with (
-            database.connect().execution_options(yield_per=ROWS) as connection,
-            connection.execute(wanted) as found,
-        ):
-            for row in found.mappings():
-                yield dict(row)
-    except SQLAlchemyError as error:
-        raise LogError(f"decision log: {first_line(error)}") from None
+    with (
+        plainly(),
+        database.connect().execution_options(yield_per=ROWS) as connection,
+        connection.execute(wanted) as found,
+    ):
+        for row in found.mappings():
+            yield dict(row)
 
 
 def _kept(row: Mapping[str, Any]) -> Kept:

@@ -205,7 +205,7 @@ class DecisionLog:
     def _insert(self, entries: Sequence[Entry]) -> None:
         with self.database.begin() as connection:
             put(connection, schema.pieces, [self._row(connection, entry) for entry in entries])
-            kept = [self._kept(connection, entry) for entry in entries if entry.kept is not None]
+            kept = [self._kept(connection, one.seq, *one.kept) for one in entries if one.kept is not None]
             put(connection, schema.kept, [row for row in kept if row is not None])
 
     def _row(self, connection: Connection, entry: Entry) -> dict[str, object]:
@@ -240,16 +240,16 @@ class DecisionLog:
     def _origin(self, connection: Connection, origin: Origin) -> int:
         return self._id(connection, schema.origins, origin.sha256, {"name": origin.name})
 
-    def _kept(self, connection: Connection, entry: Entry) -> dict[str, object] | None:
+    def _kept(
+        self, connection: Connection, seq: int, why: str, rank: int, sample: Sample
+    ) -> dict[str, object] | None:
         """The row of a kept piece; none where its spectrum turns out to be none."""
-        assert entry.kept is not None  # noqa: S101 (asked by whoever calls)
-        why, rank, sample = entry.kept
         try:
             spectrum = None if sample.spectrum is None else sample.spectrum()
         except DataError:
             return None
         return {
-            "seq": entry.seq,
+            "seq": seq,
             "why": why,
             "rank": rank,
             "image": sample.image,

@@ -109,7 +109,8 @@ class Board:
         content.right_var += mass_g * mass_g * share * (1 - share)
         content.element_g += mass_g * said.composition / 100
         content.element_var += (mass_g * said.composition_sigma / 100) ** 2
-        sortable = record.decision.trusted and not record.decision.reason.startswith("doubted")
+        doubted = not set(self.recipe.doubted).isdisjoint(record.quality)
+        sortable = record.decision.trusted and not doubted
         self._ring.append((said.probabilities, sortable, mass_g))
 
     def _outlet(self, name: str) -> Outlet:

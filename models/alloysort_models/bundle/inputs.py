@@ -177,6 +177,12 @@ def luma(grey: MatLike) -> float:
     return float(cv2.mean(grey)[0])
 
 
+def sharpness(grey: MatLike) -> float:
+    """The variance of the Laplacian of (height, width) grey levels, squared: little in a blurred picture."""
+    edges = cv2.Laplacian(grey, cv2.CV_16S)
+    return float(cv2.norm(edges, cv2.NORM_L2SQR) / edges.size - cv2.mean(edges)[0] ** 2)
+
+
 def prepare_image(rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """(height, width, 3) RGB to (size, size, 3): the longer side fits, the edge repeats."""
     height, width = rgb.shape[:2]

@@ -18,8 +18,8 @@ def database(tmp_path):
 
 
 def test_what_is_noted_is_read_newest_first(database):
-    note(database, "this machine", "127.0.0.1", "load", {"bundle": "tiny"})
-    note(database, "anybody", "192.0.2.7", "GET /", refused="a token\0is needed")
+    note(database, Entry(datetime.now(UTC), "this machine", "127.0.0.1", "load", {"bundle": "tiny"}))
+    note(database, Entry(datetime.now(UTC), "anybody", "192.0.2.7", "GET /", refused="a token\0is needed"))
     second, first = read_audit(database, 10)
     assert (first.who, first.address, first.action) == ("this machine", "127.0.0.1", "load")
     assert (first.details, first.refused) == ({"bundle": "tiny"}, None)
@@ -30,8 +30,8 @@ def test_what_is_noted_is_read_newest_first(database):
 
 def test_the_oldest_refusals_are_forgotten_and_no_change(database):
     for number in range(5):
-        note(database, "one", "", f"change {number}")
-        note(database, "one", "", f"refusal {number}", refused="no")
+        note(database, Entry(datetime.now(UTC), "one", "", f"change {number}"))
+        note(database, Entry(datetime.now(UTC), "one", "", f"refusal {number}", refused="no"))
     forget_refusals(database, 2)
     left = [entry.action for entry in read_audit(database, 100)][::-1]
     assert left == ["change 0", "change 1", "change 2", "change 3", "refusal 3", "change 4", "refusal 4"]

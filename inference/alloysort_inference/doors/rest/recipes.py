@@ -71,10 +71,7 @@ def add_recipes(app: FastAPI, service: Service) -> None:
     async def choose(request: Request, choice: Choice) -> Chosen:
         who = who_asks(request)
         try:
-            if choice.recipe is None:
-                await service.move_bars(choice.bars)
-            else:
-                await service.choose_recipe(choice.recipe, choice.bars)
+            await service.choose_recipe(choice.recipe, choice.bars)
         except (BundleError, RecipeError) as fault:
             raise HTTPException(422, str(fault)) from None
         recipe = service.classifier.recipe
